@@ -1,0 +1,63 @@
+/**
+ * What the gate hands on: the valid events of a slice of records of one source, as columns. The gate owns the arrays and
+ * reuses them for the next slice. Nothing here is an object per event.
+ *
+ * 64-bit integers are two doubles: value = hi * 2^32 + lo, 0 <= lo < 2^32, -2^31 <= hi < 2^31. An absent optional field has
+ * hi = NaN. A float64 input has its value in lo and hi = 0.
+ *
+ * The group key is the dimensions in the plan's order, in canonical bytes: string: varint length (LEB128) then UTF-8;
+ * integer: 8 bytes little-endian two's complement; boolean: one byte 0 or 1.
+ */
+import type { Code } from './contract/model.ts';
+
+export class EventColumns {
+  count = 0;
+  readonly capacity: number;
+  /** Index of the event's record in its `Records`; ascending. */
+  readonly record: Int32Array;
+  /** Four words an event: the 128-bit identity. */
+  readonly id: Uint32Array;
+  readonly time: Float64Array;
+  /** 32 bits over the typed values of every field that the job reads, and the source's number. */
+  readonly fingerprint: Uint32Array;
+  readonly keyHash: Uint32Array;
+  /** Event i's group key is keyBytes[keyEnd[i-1] ?? 0 .. keyEnd[i]]. */
+  readonly keyEnd: Int32Array;
+  keyBytes: Uint8Array;
+  /** Bit b: the b-th distinct non-empty `where` of this source holds (`sourceInputs(plan, source).wheres`). */
+  readonly where: Uint32Array;
+  /** One pair of columns per distinct field that measures of this source read (`sourceInputs(plan, source).fields`). */
+  readonly lo: readonly Float64Array[];
+  readonly hi: readonly Float64Array[];
+
+  constructor(capacity: number, inputs: number) {
+    this.capacity = capacity;
+    this.record = new Int32Array(capacity);
+    this.id = new Uint32Array(capacity * 4);
+    this.time = new Float64Array(capacity);
+    this.fingerprint = new Uint32Array(capacity);
+    this.keyHash = new Uint32Array(capacity);
+    this.keyEnd = new Int32Array(capacity);
+    this.keyBytes = new Uint8Array(capacity * 64);
+    this.where = new Uint32Array(capacity);
+    this.lo = Array.from({ length: inputs }, () => new Float64Array(capacity));
+    this.hi = Array.from({ length: inputs }, () => new Float64Array(capacity));
+  }
+}
+
+/** What the gate turned away; `record` ascending. Bounded by the slice that was scanned. */
+export interface Rejection {
+  readonly record: number;
+  readonly code: Code;
+  readonly field: string;
+  readonly detail: string;
+}
+
+/** The gate of one source. `scan` looks at records[from..to): valid events go to `out` (at most out.capacity), the rest to `rejected`. */
+export interface Gate {
+  readonly out: EventColumns;
+  scan(records: import('./consume/records.ts').Records, from: number, to: number, rejected: Rejection[]): EventColumns;
+}
+
+/** What admission and dedup say of an event, one byte each. */
+export const FRESH = 0, DUPLICATE = 1, CONFLICT = 2, EXPIRED = 3;

@@ -3,6 +3,7 @@
  * all. It knows no events. Synchronous: it is called at a batch's edges only, never per event.
  */
 export interface StoreBatch {
+  /** Copies both. */
   put(key: Uint8Array, value: Uint8Array): void;
   del(key: Uint8Array): void;
 }

@@ -1,38 +1,48 @@
 /**
  * A growing buffer of ClickHouse RowBinary: https://clickhouse.com/docs/interfaces/formats/RowBinary. 64-bit integers come as
  * (lo, hi) as in topology/batch.ts. `take` gives the bytes as a copy of their own and begins anew.
+ * A hot loop may `reserve` room once, write through `view` and set `length` itself.
  */
 export class RowBinary {
-  bytes = Buffer.allocUnsafe(64 * 1024);
+  bytes = Buffer.allocUnsafeSlow(64 * 1024);
+  view = new DataView(this.bytes.buffer);
   length = 0;
   rows = 0;
 
-  private room(n: number): void {
-    if (this.length + n <= this.bytes.length) return;
-    const grown = Buffer.allocUnsafe(Math.max(this.bytes.length * 2, this.length + n));
+  /** Room for n more bytes; `bytes` and `view` may be others afterwards. */
+  reserve(n: number): void {
+    if (this.length + n > this.bytes.length) this.grow(n);
+  }
+  private grow(n: number): void {
+    const grown = Buffer.allocUnsafeSlow(Math.max(this.bytes.length * 2, this.length + n));
     this.bytes.copy(grown, 0, 0, this.length);
     this.bytes = grown;
+    this.view = new DataView(grown.buffer);
   }
   u8(v: number): void {
-    this.room(1);
+    this.reserve(1);
     this.bytes[this.length++] = v;
   }
   u16(v: number): void {
-    this.room(2);
-    this.length = this.bytes.writeUInt16LE(v, this.length);
+    this.reserve(2);
+    this.view.setUint16(this.length, v, true);
+    this.length += 2;
   }
   u32(v: number): void {
-    this.room(4);
-    this.length = this.bytes.writeUInt32LE(v, this.length);
+    this.reserve(4);
+    this.view.setUint32(this.length, v, true);
+    this.length += 4;
   }
   i32(v: number): void {
-    this.room(4);
-    this.length = this.bytes.writeInt32LE(v, this.length);
+    this.reserve(4);
+    this.view.setInt32(this.length, v, true);
+    this.length += 4;
   }
   i64(lo: number, hi: number): void {
-    this.room(8);
-    this.bytes.writeUInt32LE(lo, this.length);
-    this.length = this.bytes.writeInt32LE(hi, this.length + 4);
+    this.reserve(8);
+    this.view.setUint32(this.length, lo, true);
+    this.view.setInt32(this.length + 4, hi, true);
+    this.length += 8;
   }
   /** A safe integer, |v| < 2^53. */
   int(v: number): void {
@@ -40,11 +50,12 @@ export class RowBinary {
     this.i64(v - hi * 4294967296, hi);
   }
   f64(v: number): void {
-    this.room(8);
-    this.length = this.bytes.writeDoubleLE(v, this.length);
+    this.reserve(8);
+    this.view.setFloat64(this.length, v, true);
+    this.length += 8;
   }
   varint(v: number): void {
-    this.room(5);
+    this.reserve(5);
     let rest = v;
     while (rest >= 128) {
       this.bytes[this.length++] = (rest & 127) | 128;
@@ -53,14 +64,14 @@ export class RowBinary {
     this.bytes[this.length++] = rest;
   }
   raw(from: Uint8Array, start: number, end: number): void {
-    this.room(end - start);
+    this.reserve(end - start);
     this.bytes.set(from.subarray(start, end), this.length);
     this.length += end - start;
   }
   string(text: string): void {
     const n = Buffer.byteLength(text);
     this.varint(n);
-    this.room(n);
+    this.reserve(n);
     this.length += this.bytes.write(text, this.length, 'utf8');
   }
   take(): Uint8Array {

@@ -1,0 +1,82 @@
+/**
+ * The gate against the naive way, interleaved in one run: JSON bytes of ads events into columns (fingerprint and group key
+ * included), against toString + JSON.parse + zod. `node bench/gate.ts` prints nanoseconds an event, and the ratio.
+ */
+import { z } from 'zod';
+import type { Rejection } from '../topology/batch.ts';
+import { Records } from '../topology/consume/records.ts';
+import { compileGate } from '../topology/contract/gate.ts';
+import { ADS, ADS_PLAN, HASH_KEY } from '../test/gate-fixtures.ts';
+
+const EVENTS = 40000, ROUNDS = 15, SLICE = 4096;
+
+/** A small generator with a fixed seed, so that all runs see the same bytes. */
+let state = 42;
+function random(below: number): number {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return Math.floor((state / 4294967296) * below);
+}
+const hex = (n: number): string => Array.from({ length: n }, () => '0123456789abcdef'[random(16)]).join('');
+const digits = (n: number, below: number): string => String(random(below)).padStart(n, '0');
+
+function event(): string {
+  return JSON.stringify({
+    event_id: `${hex(8)}-${hex(4)}-7${hex(3)}-a${hex(3)}-${hex(12)}`, event_time: 1760000000000 + random(86400000),
+    advertiser_id: `adv_${digits(4, 200)}`, campaign_id: `cmp_${digits(6, 2000)}`, ad_id: `ad_${digits(7, 10000)}`,
+    country: ['DE', 'US', 'FR', 'GB', 'IN'][random(5)], placement: ['feed', 'story', 'search', 'video'][random(4)],
+    device: ['ios', 'android', 'web', 'tv'][random(4)], cost_micros: random(50000), auction_id: `auc_${hex(16)}`,
+  });
+}
+
+const texts = Array.from({ length: EVENTS }, event);
+const records = new Records();
+records.reserve(EVENTS);
+records.count = EVENTS;
+records.bytes = Buffer.from(texts.join('\n'));
+let at = 0;
+for (let i = 0; i < EVENTS; i++) {
+  records.timestamp[i] = 1760100000000;
+  records.valueStart[i] = at;
+  records.valueEnd[i] = at += texts[i]!.length;
+  at++;
+}
+
+const schema = z.object({
+  event_id: z.string().min(1).max(64), event_time: z.number().int().min(0), advertiser_id: z.string().regex(/^adv_[0-9]{4}$/),
+  campaign_id: z.string().min(1).max(64), ad_id: z.string().min(1).max(64), country: z.string().regex(/^[A-Z]{2}$/),
+  placement: z.enum(['feed', 'story', 'search', 'video']), device: z.enum(['ios', 'android', 'web', 'tv']).optional(),
+  cost_micros: z.number().int().min(0).max(1e9), auction_id: z.string().max(64).optional(),
+});
+
+const gates = { fast: compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE }), slow: compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE, path: 'slow' }) };
+const rejected: Rejection[] = [];
+function throughGate(gate: (typeof gates)['fast']): number {
+  let count = 0;
+  for (let from = 0; from < EVENTS; from += SLICE) count += gate.scan(records, from, Math.min(EVENTS, from + SLICE), rejected).count;
+  return count;
+}
+function naive(): number {
+  let count = 0;
+  for (let i = 0; i < EVENTS; i++) {
+    const text = (records.bytes as Buffer).toString('utf8', records.valueStart[i], records.valueEnd[i]);
+    if (schema.safeParse(JSON.parse(text)).success) count++;
+  }
+  return count;
+}
+
+const ways: [string, () => number][] = [['scanner', () => throughGate(gates.fast)], ['slow path', () => throughGate(gates.slow)], ['JSON.parse + zod', naive]];
+const times = ways.map((): number[] => []);
+for (let round = 0; round < ROUNDS; round++) {
+  for (const [w, [name, run]] of ways.entries()) {
+    const begin = process.hrtime.bigint();
+    if (run() !== EVENTS) throw new Error(`${name} turned events away: ${JSON.stringify(rejected[0])}`);
+    times[w]!.push(Number(process.hrtime.bigint() - begin) / EVENTS);
+  }
+}
+const median = (all: number[]): number => [...all].sort((a, b) => a - b)[all.length >> 1]!;
+const base = median(times[2]!);
+console.log(`${EVENTS} events of ${Math.round(records.bytes.length / EVENTS)} bytes, median (best) of ${ROUNDS} rounds; ${gates.fast.slow} took the slow path`);
+for (const [w, [name]] of ways.entries()) {
+  const ns = median(times[w]!);
+  console.log(`${name.padEnd(18)} ${ns.toFixed(0).padStart(6)} ns/event (${Math.min(...times[w]!).toFixed(0)})   ${(base / ns).toFixed(1)}x`);
+}

@@ -1,0 +1,64 @@
+/** What supervisor and workers tell each other. Plain data only: it crosses a thread. */
+import type { Contract } from '../../topology/contract/model.ts';
+import type { Plan } from '../../topology/plan.ts';
+
+export interface ClickHouseEndpoint {
+  readonly url: string;
+  readonly username: string;
+  readonly password: string;
+  readonly database: string;
+}
+export interface WorkerOrder {
+  readonly plan: Plan;
+  readonly planDigest: string;
+  readonly contracts: readonly Contract[];
+  readonly generation: number;
+  readonly instance: string;
+  /** Used when a shard's state is new: keys the hash of ids and keys. */
+  readonly hashKey: readonly [number, number];
+  /** The shards that this worker owns, of how many. */
+  readonly owned: readonly number[];
+  readonly shards: number;
+  readonly dataDir: string;
+  readonly logDir: string;
+  readonly topics: Readonly<Record<string, number>>;
+  readonly untilEnd: boolean;
+  readonly finish: boolean;
+  readonly commitEvents: number;
+}
+export interface PartitionStatus {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly end: number;
+  readonly high: number;
+  /** The page of the books, in the order of topology/books.ts LINES. */
+  readonly page: readonly number[];
+}
+export interface ShardStatus {
+  readonly shard: number;
+  readonly fresh: boolean;
+  readonly version: number;
+  readonly acknowledged: number;
+  readonly watermark: number;
+  readonly maxTime: number;
+  readonly committedAt: number;
+  readonly outboxRows: number;
+  readonly outboxBytes: number;
+  readonly identities: number;
+  readonly identityBytes: number;
+  readonly openWindows: number;
+  readonly windowRows: number;
+  readonly paused: boolean;
+  readonly partitions: readonly PartitionStatus[];
+}
+export type ToWorker =
+  | { readonly kind: 'go'; readonly clickhouse: ClickHouseEndpoint }
+  | { readonly kind: 'endpoint'; readonly clickhouse: ClickHouseEndpoint }
+  | { readonly kind: 'stop' };
+export type FromWorker =
+  | { readonly kind: 'opened'; readonly shards: readonly ShardStatus[] }
+  | { readonly kind: 'status'; readonly shards: readonly ShardStatus[] }
+  | { readonly kind: 'trouble'; readonly sentence: string }
+  | { readonly kind: 'ended'; readonly shards: readonly ShardStatus[] }
+  | { readonly kind: 'failed'; readonly code: string; readonly sentence: string; readonly hint: string; readonly exit: number; readonly stack: string };

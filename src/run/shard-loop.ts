@@ -1,0 +1,120 @@
+/**
+ * Feeds one shard: reads its partitions in step, applies batch after batch, commits by events, bytes or time, and lets the drain
+ * write to ClickHouse meanwhile. Asynchrony lives here, at the batches' edges, and nowhere below.
+ */
+import type { Shard, Written } from '../../topology/shard.ts';
+import { nowMs, monotonicMs } from '../clock.ts';
+import type { OutboxDrain } from '../clickhouse/drain.ts';
+import type { InStep } from '../log/in-step.ts';
+
+/** While behind, readers of the tables may wait this long for open windows' rows. */
+const PROVISIONAL_MS = 10_000;
+/** While behind, a commit is due after this time even when few records came. */
+const COMMIT_MS = 2_000;
+/** Caught up: what came in is committed and sent this soon. */
+const CAUGHT_UP_MS = 200;
+/** A shard sleeps this long when the log has nothing new. */
+const IDLE_MS = 25;
+/** Other work of the thread (sockets) gets its turn this often. */
+const TURN_MS = 20;
+/** The clock moves the watermark of an idle source in steps, so that a log without news costs a commit now and then, not five a second. */
+const CLOCK_STEP_MS = 10_000;
+const PENDING_BYTES_MAX = 32 * 1024 * 1024;
+/** Unsent bytes at which the source is paused; it goes on at half of it. */
+export const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
+/** An orderly stop waits this long for ClickHouse; what is unsent then is sent by the next run. */
+const STOP_DRAIN_MS = 5_000;
+
+export interface LoopOptions {
+  readonly shard: Shard;
+  readonly source: InStep;
+  readonly drain: OutboxDrain;
+  readonly untilEnd: boolean;
+  readonly finish: boolean;
+  readonly commitEvents: number;
+}
+
+export class ShardLoop {
+  private readonly o: LoopOptions;
+  private stopping = false;
+  private lastCommit = monotonicMs();
+  private lastProvisional = monotonicMs();
+  paused = false;
+
+  constructor(o: LoopOptions) {
+    this.o = o;
+  }
+
+  stop(): void {
+    this.stopping = true;
+  }
+
+  /** Until the end that the log had at the start, or until it is told to stop. */
+  async run(): Promise<void> {
+    let turn = monotonicMs();
+    while (!this.stopping) {
+      await this.waitForSink();
+      const took = this.takeBatch();
+      if (!took && this.o.untilEnd) break;
+      if (this.commitDue(took)) this.commit(!took, false);
+      if (!took) await sleep(IDLE_MS);
+      else if (monotonicMs() - turn >= TURN_MS) await turnOver();
+      else continue;
+      turn = monotonicMs();
+    }
+    await this.end();
+  }
+
+  private takeBatch(): boolean {
+    const { shard, source } = this.o;
+    const next = source.next();
+    if (next === undefined) return false;
+    shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
+    source.advance(next);
+    return true;
+  }
+
+  private commitDue(took: boolean): boolean {
+    const { shard, commitEvents } = this.o, since = monotonicMs() - this.lastCommit;
+    if (shard.pendingRecords >= commitEvents || shard.pendingBytes >= PENDING_BYTES_MAX) return true;
+    return since >= (took ? COMMIT_MS : CAUGHT_UP_MS);
+  }
+
+  private commit(caughtUp: boolean, atEnd: boolean): void {
+    const { shard, source, drain, untilEnd, finish } = this.o, now = monotonicMs();
+    this.lastCommit = now;
+    const isDue = caughtUp || now - this.lastProvisional >= PROVISIONAL_MS;
+    // Rows of open windows are written again and again: while the sink is busy with the last of them, the next can wait.
+    const provisional = atEnd || (isDue && drain.pendingBytes < OUTBOX_BYTES_MAX / 4);
+    const order = {
+      nowMs: nowMs(), provisional, finish: atEnd && finish && !this.stopping, caughtUp: source.caughtUp(),
+      clockMs: untilEnd ? null : Math.floor(nowMs() / CLOCK_STEP_MS) * CLOCK_STEP_MS, acknowledged: drain.takeAcknowledged(),
+    };
+    if (!shard.needsCommit(order)) return;
+    if (provisional) this.lastProvisional = now;
+    const written: Written[] = shard.commit(order);
+    drain.push(written);
+  }
+
+  private async waitForSink(): Promise<void> {
+    const { drain } = this.o;
+    if (drain.pendingBytes < OUTBOX_BYTES_MAX) return;
+    this.paused = true;
+    while (!this.stopping && drain.pendingBytes > OUTBOX_BYTES_MAX / 2) await sleep(IDLE_MS);
+    this.paused = false;
+  }
+
+  /** The last commit, what is unsent to ClickHouse, and the acknowledgement of that into the state. */
+  private async end(): Promise<void> {
+    const { drain } = this.o;
+    this.commit(false, true);
+    if (this.stopping) await Promise.race([drain.drained(), sleep(STOP_DRAIN_MS)]);
+    else await drain.drained();
+    await drain.stop();
+    const acknowledged = drain.takeAcknowledged();
+    if (acknowledged.keys.length > 0) this.o.shard.acknowledge(acknowledged);
+  }
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const turnOver = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

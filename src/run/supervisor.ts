@@ -1,0 +1,209 @@
+/**
+ * One run of a job: takes the data directory, starts ClickHouse and the workers, makes sure that state and tables belong together,
+ * keeps the record, and ends everything in order. It counts nothing itself.
+ */
+import { Worker } from 'node:worker_threads';
+import { availableParallelism } from 'node:os';
+import { LINES } from '../../topology/books.ts';
+import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
+import { TallyError, usage } from '../errors.ts';
+import { openLog } from '../log/segments.ts';
+import type { FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
+import { GENERATION, shardsOnDisk } from './places.ts';
+import { loadJob } from './load-job.ts';
+import type { LoadedJob } from './load-job.ts';
+import { openData } from './data-dir.ts';
+import type { DataDir } from './data-dir.ts';
+import { connectTables } from './tables.ts';
+import type { Tables } from './tables.ts';
+import { RunRecord } from './run-record.ts';
+import type { StopSignal } from './signals.ts';
+import { writeStatus } from './status-file.ts';
+import { startProgress } from '../cli/progress.ts';
+
+export interface RunOptions {
+  readonly job: string;
+  readonly log: string;
+  readonly data: string;
+  readonly clickhouse: string | undefined;
+  readonly contracts: string | undefined;
+  readonly shards: number | undefined;
+  readonly untilEnd: boolean;
+  readonly finish: boolean;
+  readonly commitEvents: number;
+  readonly warn: (sentence: string) => void;
+}
+export interface RunSummary {
+  readonly job: string;
+  readonly generation: number;
+  readonly records: number;
+  readonly classes: { counted: number; duplicate: number; conflict: number; quarantined: number };
+  readonly codes: Record<string, number>;
+  readonly seconds: number;
+  readonly events_per_second: number;
+  readonly peak_rss_bytes: number;
+}
+
+export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummary> {
+  const loaded = await loadJob(o.job, o.contracts);
+  for (const warning of loaded.warnings) o.warn(warning);
+  const topics = topicsOf(loaded, o.log);
+  const shards = chooseShards(o, loaded, topics);
+  const data = await openData(o.data);
+  try {
+    return await runIn(data, o, loaded, topics, shards, stop);
+  } finally {
+    await data.close();
+  }
+}
+
+function topicsOf(loaded: LoadedJob, logDir: string): Record<string, number> {
+  const log = openLog(logDir);
+  try {
+    return Object.fromEntries(loaded.plan.sources.map(({ topic }) => [topic, log.partitions(topic)]));
+  } finally {
+    log.close();
+  }
+}
+
+function chooseShards(o: RunOptions, loaded: LoadedJob, topics: Record<string, number>): number {
+  const before = shardsOnDisk(o.data, loaded.plan.job, GENERATION), shards = o.shards ?? before ?? 1;
+  const least = Math.min(...Object.values(topics));
+  if (before !== undefined && before !== shards) {
+    throw usage('E_STATE_SHARDS', `the state of ${loaded.plan.job} was made with ${before} shard(s), this run asks for ${shards}`,
+      `run with --shards ${before}, or start anew: tally drop ${loaded.plan.job} --data ${o.data} --yes`);
+  }
+  if (shards > least) {
+    throw usage('E_SHARDS', `${shards} shards need as many partitions in every topic, and one has ${least}`, `run with --shards ${least} or fewer, or make the topic with more partitions`);
+  }
+  return shards;
+}
+
+async function runIn(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Record<string, number>, shards: number, stop: StopSignal): Promise<RunSummary> {
+  const crew = new Crew({
+    plan: loaded.plan, planDigest: loaded.digest, contracts: loaded.contracts, generation: GENERATION, instance: data.instance,
+    hashKey: [randomUint32(), randomUint32()], shards, dataDir: o.data, logDir: o.log, topics, untilEnd: o.untilEnd, finish: o.finish,
+    commitEvents: o.commitEvents,
+  }, o.warn);
+  let tables: Tables | undefined;
+  try {
+    const opened = await crew.opened;
+    tables = await connectTables({ url: o.clickhouse, dataDir: o.data, plan: loaded.plan, generation: GENERATION, shards, instance: data.instance, warn: o.warn });
+    tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
+    await tables.check(opened);
+    const record = await RunRecord.start(data, tables, { loaded, options: o, shards, opened });
+    return await watch(crew, tables, record, o, loaded, opened, stop);
+  } finally {
+    await crew.end();
+    await tables?.close();
+  }
+}
+
+async function watch(crew: Crew, tables: Tables, record: RunRecord, o: RunOptions, loaded: LoadedJob, opened: readonly ShardStatus[], stop: StopSignal): Promise<RunSummary> {
+  const began = monotonicMs(), progress = startProgress(`run ${loaded.plan.job}`);
+  crew.onStatus = (shards) => {
+    const done = read(shards) - read(opened), lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
+    const rate = done / Math.max(0.001, (monotonicMs() - began) / 1000);
+    progress.update(`${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`);
+    writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: true, log: o.log, clickhouse: tables.url, ratePerSecond: rate, shards });
+  };
+  stop.onStop(() => crew.tell({ kind: 'stop' }));
+  crew.tell({ kind: 'go', clickhouse: tables.endpoint });
+  try {
+    const ended = await Promise.race([crew.ended, tables.failed]);
+    await record.end(stop.stopped ? 'stopped' : 'end of the log', ended);
+    const seconds = (monotonicMs() - began) / 1000;
+    writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: false, log: o.log, clickhouse: null, ratePerSecond: 0, shards: ended });
+    return summary(loaded.plan.job, opened, ended, seconds);
+  } catch (error) {
+    await record.end(`failed: ${error instanceof TallyError ? error.code : 'E_BUG'}`, crew.latest);
+    throw error;
+  } finally {
+    progress.done();
+  }
+}
+
+const read = (shards: readonly ShardStatus[]): number => shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.page[0]!, 0);
+
+function summary(job: string, opened: readonly ShardStatus[], ended: readonly ShardStatus[], seconds: number): RunSummary {
+  const classes = { counted: 0, duplicate: 0, conflict: 0, quarantined: 0 }, codes: Record<string, number> = {};
+  const pages = (shards: readonly ShardStatus[]): (readonly number[])[] => shards.flatMap((s) => s.partitions).map((p) => p.page);
+  for (const [i, line] of LINES.entries()) {
+    const n = total(pages(ended), i) - total(pages(opened), i);
+    if (line.class === 'read' || n === 0) continue;
+    classes[line.class] += n;
+    if (line.code !== '') codes[line.code] = (codes[line.code] ?? 0) + n;
+  }
+  const records = read(ended) - read(opened);
+  return {
+    job, generation: GENERATION, records, classes, codes, seconds: Math.round(seconds * 1000) / 1000,
+    events_per_second: Math.round(records / Math.max(seconds, 0.001)), peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
+  };
+}
+
+const total = (pages: readonly (readonly number[])[], line: number): number => pages.reduce((sum, page) => sum + page[line]!, 0);
+
+/** The workers of a run: shards are dealt over as many threads as there are cores. */
+class Crew {
+  readonly opened: Promise<ShardStatus[]>;
+  readonly ended: Promise<ShardStatus[]>;
+  onStatus: (shards: readonly ShardStatus[]) => void = () => {};
+  private readonly workers: Worker[] = [];
+  private readonly byShard = new Map<number, ShardStatus>();
+  private readonly exits: Promise<void>[] = [];
+
+  constructor(order: Omit<WorkerOrder, 'owned'>, warn: (sentence: string) => void) {
+    const threads = Math.min(order.shards, availableParallelism()), all = Array.from({ length: order.shards }, (_, i) => i);
+    const openedAll: Promise<void>[] = [], endedAll: Promise<void>[] = [];
+    for (let t = 0; t < threads; t++) {
+      const file = new URL(`./worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
+      const worker = new Worker(file, { workerData: { ...order, owned: all.filter((i) => i % threads === t) } satisfies WorkerOrder });
+      this.workers.push(worker);
+      this.exits.push(new Promise((resolve) => worker.once('exit', () => resolve())));
+      const opened = Promise.withResolvers<void>(), ended = Promise.withResolvers<void>();
+      const fail = (error: unknown): void => {
+        opened.reject(error);
+        ended.reject(error);
+      };
+      worker.on('error', fail);
+      worker.on('exit', () => fail(new Error('a worker ended without a word')));
+      worker.on('message', (m: FromWorker) => {
+        if (m.kind === 'failed') return fail(faultOf(m));
+        if (m.kind === 'trouble') return warn(m.sentence);
+        for (const shard of m.shards) this.byShard.set(shard.shard, shard);
+        if (m.kind === 'opened') opened.resolve();
+        if (m.kind === 'ended') ended.resolve();
+        if (m.kind === 'status') this.onStatus(this.latest);
+      });
+      openedAll.push(opened.promise);
+      endedAll.push(ended.promise);
+    }
+    this.opened = Promise.all(openedAll).then(() => this.latest);
+    this.ended = Promise.all(endedAll).then(() => this.latest);
+    this.opened.catch(() => {});
+    this.ended.catch(() => {});
+  }
+
+  get latest(): ShardStatus[] {
+    return [...this.byShard.values()].sort((a, b) => a.shard - b.shard);
+  }
+
+  tell(message: ToWorker): void {
+    for (const worker of this.workers) worker.postMessage(message);
+  }
+
+  /** Tells all to stop and waits; who does not come to an end in time is ended. */
+  async end(): Promise<void> {
+    this.tell({ kind: 'stop' });
+    const late = setTimeout(() => this.workers.forEach((worker) => void worker.terminate()), 10_000);
+    await Promise.all(this.exits);
+    clearTimeout(late);
+  }
+}
+
+function faultOf(m: Extract<FromWorker, { kind: 'failed' }>): Error {
+  if (m.code !== 'E_BUG') return new TallyError(m.code, m.sentence, m.hint, m.exit);
+  const bug = new Error(m.sentence);
+  bug.stack = m.stack;
+  return bug;
+}

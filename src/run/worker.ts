@@ -1,0 +1,113 @@
+/**
+ * A worker thread: owns whole shards, each with its own state, source and drain. It opens them and reports what it found, waits for
+ * the supervisor to say that the tables fit, then runs them until the end or a stop. A fault of one shard ends the run.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { openRocks } from '../../state/rocksdb.ts';
+import type { Store } from '../../state/store.ts';
+import { Shard } from '../../topology/shard.ts';
+import { OutboxDrain } from '../clickhouse/drain.ts';
+import { Sink } from '../clickhouse/sink.ts';
+import { TallyError } from '../errors.ts';
+import { codecs } from '../log/codecs.ts';
+import { InStep } from '../log/in-step.ts';
+import type { Log } from '../log/port.ts';
+import { openLog } from '../log/segments.ts';
+import { toTallyError } from './faults.ts';
+import type { ClickHouseEndpoint, FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
+import { shardDir } from './places.ts';
+import { ShardLoop } from './shard-loop.ts';
+import { checkMeta, readMeta, writeMeta } from './shard-meta.ts';
+import { shardStatus } from './shard-status.ts';
+
+const STATUS_MS = 500;
+
+const order = workerData as WorkerOrder;
+const port = parentPort!;
+const say = (message: FromWorker): void => port.postMessage(message);
+
+interface OpenShard {
+  readonly index: number;
+  readonly fresh: boolean;
+  readonly store: Store;
+  readonly shard: Shard;
+  loop?: ShardLoop;
+  drain?: OutboxDrain;
+  source?: InStep;
+}
+
+async function openShard(index: number): Promise<OpenShard> {
+  const dir = shardDir(order.dataDir, order.plan.job, order.generation, index, order.shards);
+  mkdirSync(dir, { recursive: true });
+  const store = await openRocks(dir);
+  const want = {
+    job: order.plan.job, plan: order.planDigest, generation: order.generation, shard: index, shards: order.shards,
+    instance: order.instance, topics: order.topics,
+  };
+  const have = readMeta(store);
+  if (have !== undefined) checkMeta(have, want, order.dataDir);
+  const meta = have ?? { ...want, hashKey: order.hashKey };
+  if (have === undefined) writeMeta(store, meta);
+  const shard = new Shard({
+    plan: order.plan, contracts: order.contracts, shard: index, shards: order.shards, generation: order.generation,
+    instance: order.instance, hashKey: meta.hashKey, store, codecs, topics: slices(index),
+  });
+  return { index, fresh: shard.position.committedAt === 0, store, shard };
+}
+
+/** Of every topic that the job reads, the partitions p with p mod S = i. */
+function slices(index: number): { source: number; topic: string; partitions: number[] }[] {
+  return order.plan.sources.map(({ topic }, source) => ({
+    source, topic, partitions: Array.from({ length: order.topics[topic]! }, (_, p) => p).filter((p) => p % order.shards === index),
+  }));
+}
+
+function start(open: OpenShard, log: Log, endpoint: ClickHouseEndpoint): Promise<void> {
+  const { shard, store } = open;
+  const sink = new Sink(endpoint);
+  open.source = new InStep(log, shard.position.partitions, { untilEnd: order.untilEnd });
+  open.drain = new OutboxDrain({ sink, store, onTrouble: (sentence) => say({ kind: 'trouble', sentence }) });
+  open.loop = new ShardLoop({
+    shard, source: open.source, drain: open.drain, untilEnd: order.untilEnd, finish: order.finish, commitEvents: order.commitEvents,
+  });
+  return open.loop.run();
+}
+
+async function main(): Promise<void> {
+  const opened: OpenShard[] = [];
+  const log = openLog(order.logDir);
+  const status = (): ShardStatus[] => opened.map((o) => shardStatus(o, log));
+  let isStopped = false;
+  const go = new Promise<ClickHouseEndpoint | undefined>((resolve) => {
+    port.on('message', (message: ToWorker) => {
+      if (message.kind === 'go') resolve(message.clickhouse);
+      if (message.kind === 'endpoint') for (const o of opened) o.drain?.reconnect(message.clickhouse);
+      if (message.kind === 'stop') {
+        isStopped = true;
+        resolve(undefined);
+        for (const o of opened) o.loop?.stop();
+      }
+    });
+  });
+  for (const index of order.owned) opened.push(await openShard(index));
+  say({ kind: 'opened', shards: status() });
+  const endpoint = await go;
+  const timer = setInterval(() => say({ kind: 'status', shards: status() }), STATUS_MS);
+  if (endpoint !== undefined && !isStopped) await Promise.all(opened.map((o) => start(o, log, endpoint)));
+  clearInterval(timer);
+  const ended = status();
+  for (const o of opened) await o.store.close();
+  log.close();
+  say({ kind: 'ended', shards: ended });
+  port.close();
+}
+
+main().catch((cause: unknown) => {
+  const error = toTallyError(cause);
+  const stack = error instanceof Error ? (error.stack ?? '') : String(error);
+  if (error instanceof TallyError) say({ kind: 'failed', code: error.code, sentence: error.message, hint: error.hint, exit: error.exit, stack });
+  else say({ kind: 'failed', code: 'E_BUG', sentence: error instanceof Error ? error.message : String(error), hint: '', exit: 70, stack });
+  setTimeout(() => process.exit(1), 100);
+});

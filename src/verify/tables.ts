@@ -1,0 +1,146 @@
+/**
+ * The views of one table against the recount: every row of the live and of the final view must be a cell, with its measures, its
+ * window's end and its state, and every cell a row. Views are read in ranges of windows, so that only a part is held at once.
+ */
+import { keyText } from './cells.ts';
+import type { Cell, Measure, Windows } from './cells.ts';
+import type { Value } from './judge.ts';
+import { name } from './model.ts';
+import type { Ask, Differences } from './model.ts';
+import type { MeasureType, Plan, PlanMeasure } from '../../topology/plan.ts';
+
+/** Rows that one question may bring, about: ranges of windows are cut so. */
+const ROWS_AT_ONCE = 200_000;
+const LIVE = 1, FINAL = 2;
+
+export interface ViewRow {
+  readonly start: number;
+  readonly end: number;
+  readonly key: Value[];
+  readonly measures: Measure[];
+  readonly raw: Record<string, unknown>;
+}
+
+export function dimensionColumns(plan: Plan): string {
+  return plan.dimensions.map((d, i) => `${name(d.name)} AS d${i}`).join(', ');
+}
+
+/** Measures as exact text: times as milliseconds, everything else as the database writes it. */
+export function measureColumns(plan: Plan): string {
+  return plan.measures.map((m, i) => (m.type === 'timestamp' ? `toString(toUnixTimestamp64Milli(${name(m.name)})) AS m${i}` : `toString(${name(m.name)}) AS m${i}`)).join(', ');
+}
+
+const WINDOW_COLUMNS = 'toUnixTimestamp(window_start) AS start_s, toUnixTimestamp(window_end) AS end_s';
+
+function toMeasure(m: PlanMeasure, text: unknown): Measure {
+  if (text === null || text === undefined) return null;
+  return m.type === 'float64' ? Number(text) : scaledText(String(text), m.scale);
+}
+
+/** "12.5" with scale 2 is 1250. */
+function scaledText(text: string, scale: number): bigint {
+  const [whole, fraction = ''] = text.split('.');
+  return BigInt(`${whole}${fraction.padEnd(scale, '0')}`);
+}
+
+export function toViewRow(plan: Plan, raw: Record<string, unknown>): ViewRow {
+  const key = plan.dimensions.map((d, i): Value => (d.type === 'integer' ? String(raw[`d${i}`]) : (raw[`d${i}`] as Value)));
+  return { start: Number(raw.start_s) * 1000, end: Number(raw.end_s) * 1000, key, measures: plan.measures.map((m, i) => toMeasure(m, raw[`m${i}`])), raw };
+}
+
+/** A row's key as the recount writes it: integers are numbers there, or bigints, and text here. */
+export function viewKey(plan: Plan, row: ViewRow): string {
+  return keyText(row.key.map((v, i) => (plan.dimensions[i]!.type === 'integer' ? BigInt(v as string) : v)));
+}
+
+export function showKey(plan: Plan, key: readonly Value[]): string {
+  return plan.dimensions.map((d, i) => `${d.name}=${String(key[i])}`).join(' ');
+}
+
+export function showMeasure(type: MeasureType, scale: number, value: Measure): string {
+  if (value === null) return 'NULL';
+  if (type === 'timestamp') return new Date(Number(value)).toISOString();
+  if (scale === 0 || typeof value === 'number') return String(value);
+  const digits = (value < 0n ? -value : value).toString().padStart(scale + 1, '0');
+  return `${value < 0n ? '-' : ''}${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
+}
+
+/** Names and values of the measures in which two rows differ; null when they are equal. */
+export function differing(plan: Plan, expected: readonly Measure[], found: readonly Measure[]): { expected: string; found: string } | null {
+  const out = plan.measures.map((m, i) => ({ m, i })).filter(({ i }) => expected[i] !== found[i]);
+  if (out.length === 0) return null;
+  const say = (row: readonly Measure[]): string => out.map(({ m, i }) => `${m.name}=${showMeasure(m.type, m.scale, row[i]!)}`).join(' ');
+  return { expected: say(expected), found: say(found) };
+}
+
+/** Ranges [from, to) of window starts, in seconds, that together hold every row of the view. */
+export async function ranges(ask: Ask, view: string): Promise<{ from: number; to: number }[]> {
+  const found = await ask(`SELECT toUnixTimestamp(window_start) AS start_s, count() AS n FROM ${name(view)} GROUP BY start_s ORDER BY start_s`);
+  const out: { from: number; to: number; rows: number }[] = [];
+  for (const r of found) {
+    const from = Number(r.start_s), rows = Number(r.n), last = out.at(-1);
+    if (last === undefined || last.rows + rows > ROWS_AT_ONCE) out.push({ from, to: from + 1, rows });
+    else [last.to, last.rows] = [from + 1, last.rows + rows];
+  }
+  return out;
+}
+
+export const inRange = (r: { from: number; to: number }): string =>
+  `toUnixTimestamp(window_start) >= ${r.from} AND toUnixTimestamp(window_start) < ${r.to}`;
+
+interface TableCheck {
+  readonly plan: Plan;
+  readonly table: string;
+  readonly windows: Windows;
+  /** Windows that end by it are final. */
+  readonly finalTo: number;
+  readonly ask: Ask;
+  readonly differences: Differences;
+}
+
+/** Looks at the live and the final view; gives the number of rows of each. To be asked after the changes were looked at. */
+export async function checkTable(o: TableCheck): Promise<{ live: number; final: number }> {
+  const live = await checkView(o, `${o.table}_live`, LIVE), final = await checkView(o, o.table, FINAL);
+  for (const window of o.windows.values()) {
+    for (const cell of window.values()) {
+      if ((cell.seen & LIVE) === 0) missing(o, 'live', `${o.table}_live`, cell);
+      if ((cell.seen & FINAL) === 0 && cell.end <= o.finalTo) missing(o, 'final', o.table, cell);
+    }
+  }
+  return { live, final };
+}
+
+function missing(o: TableCheck, check: 'live' | 'final', view: string, cell: Cell): void {
+  const measures = o.plan.measures.map((m, i) => `${m.name}=${showMeasure(m.type, m.scale, cell.measures[i]!)}`).join(' ');
+  o.differences.add(check, view, measures, 'no row', { window: cell.start, key: showKey(o.plan, cell.key) });
+}
+
+async function checkView(o: TableCheck, view: string, bit: number): Promise<number> {
+  let rows = 0;
+  for (const range of await ranges(o.ask, view)) {
+    const columns = [WINDOW_COLUMNS, dimensionColumns(o.plan), measureColumns(o.plan), ...(bit === LIVE ? ['state'] : [])].filter((c) => c !== '');
+    const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range)}`);
+    rows += found.length;
+    for (const raw of found) checkRow(o, view, bit, toViewRow(o.plan, raw));
+  }
+  return rows;
+}
+
+function checkRow(o: TableCheck, view: string, bit: number, row: ViewRow): void {
+  const { plan, differences } = o, check = bit === LIVE ? 'live' : 'final';
+  const at = { window: row.start, key: showKey(plan, row.key) };
+  const cell = o.windows.get(row.start)?.get(viewKey(plan, row));
+  if (cell === undefined) return differences.add(check, view, 'no row', 'a row of a window and key without events', at);
+  if ((cell.seen & bit) !== 0) return differences.add(check, view, 'one row', 'the same window and key again', at);
+  cell.seen |= bit;
+  if (bit === FINAL && cell.end > o.finalTo) return differences.add(check, view, 'no row before its window is final', 'a row', at);
+  const wrong = differing(plan, cell.measures, row.measures);
+  if (wrong !== null) differences.add(check, view, wrong.expected, wrong.found, at);
+  if (row.end !== cell.end) differences.add(check, view, `window_end ${new Date(cell.end).toISOString()}`, new Date(row.end).toISOString(), at);
+  if (bit === LIVE) checkState(o, view, cell, String(row.raw.state), at);
+}
+
+function checkState(o: TableCheck, view: string, cell: Cell, state: string, at: { window: number; key: string }): void {
+  const due = cell.end > o.finalTo ? 'provisional' : cell.corrected ? 'corrected' : 'final';
+  if (state !== due) o.differences.add('live', view, `state ${due}`, `state ${state}`, at);
+}

@@ -1,0 +1,85 @@
+/**
+ * The oracle: counts the log again up to the committed offsets, in the most obvious way there is, and holds every row of every
+ * view against it. Shares no code with the pipeline but the contract reader and the plan, so that one fault cannot hide another.
+ */
+import { checkBooks } from './books.ts';
+import { Cells } from './cells.ts';
+import { checkChanges } from './changes.ts';
+import { Differences } from './model.ts';
+import type { Ask, VerifyOptions, VerifyResult } from './model.ts';
+import { readProgress } from './progress.ts';
+import type { Progress } from './progress.ts';
+import { loggedPartitions } from './read-log.ts';
+import { ShardRecount } from './recount.ts';
+import { checkTable } from './tables.ts';
+import { TallyError } from '../errors.ts';
+
+export const DIFFERENCES_SHOWN = 20;
+
+export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
+  const differences = new Differences(o.limit ?? DIFFERENCES_SHOWN);
+  const progress = await readProgress(o.ask, o.plan, o.generation);
+  const cells = new Cells(o.plan, o.contracts);
+  checkPlaces(o, progress, differences);
+  const shards = await recount(o, progress, cells, differences);
+  const pages = shards.flatMap((s) => s.pages), rows: Record<string, number> = {};
+  const { plan, ask, generation } = o;
+  rows.tally_books = await checkBooks({ job: plan.job, generation, ask, differences, pages, counted: shards.map((s) => s.counted) });
+  for (const [i, table] of plan.tables.entries()) {
+    o.onProgress?.({ stage: 'tables', done: i, total: plan.tables.length });
+    const check = { plan, table: table.name, windows: cells.tables.get(table.name)!, finalTo: progress.finalTo, ask, differences };
+    rows[`${table.name}_changes`] = await checkChanges(check);
+    const { live, final } = await checkTable(check);
+    rows[`${table.name}_live`] = live;
+    rows[table.name] = final;
+  }
+  await standsStill(o.ask, o, progress);
+  const sum = (of: (p: (typeof pages)[number]) => number): number => pages.reduce((total, p) => total + of(p), 0);
+  const counted = shards.reduce((total, s) => total + s.counted, 0);
+  return {
+    ok: differences.total === 0, differences: differences.shown, total: differences.total, records: sum((p) => p.read), counted,
+    duplicate: sum((p) => p.rest) - counted, conflict: sum((p) => p.conflict),
+    quarantined: sum((p) => [...p.codes.values()].reduce((a, b) => a + b, 0)), rows,
+  };
+}
+
+/** Each partition stands with the shard that it belongs to, once. */
+function checkPlaces(o: VerifyOptions, progress: Progress, differences: Differences): void {
+  for (const [shard, places] of progress.committed.entries()) {
+    const seen = new Set<string>();
+    for (const p of places) {
+      const place = `${p.topic}/${p.partition}`;
+      if (p.partition % progress.shards !== shard) differences.add('progress', place, `shard ${p.partition % progress.shards}`, `shard ${shard}`);
+      if (seen.has(place)) differences.add('progress', place, 'one offset', 'several');
+      seen.add(place);
+      if (p.end > 0 && !loggedPartitions(o.logDir, p.topic).includes(p.partition)) {
+        throw new TallyError('E_LOG_TRUNCATED', `${place}: the tables stand at offset ${p.end}, but the log has no such partition`, 'Verify against the log that the job has read.');
+      }
+    }
+  }
+}
+
+async function recount(o: VerifyOptions, progress: Progress, cells: Cells, differences: Differences): Promise<ShardRecount[]> {
+  const shards: ShardRecount[] = [];
+  const total = progress.committed.flat().reduce((sum, c) => sum + c.end, 0);
+  let done = 0;
+  for (const [shard, places] of progress.committed.entries()) {
+    const recounted = new ShardRecount(o.plan, o.contracts, shard, cells, differences);
+    for (const place of places) {
+      await recounted.partition(place, o.logDir, o.ask, o.generation, (records) => {
+        done += records;
+        o.onProgress?.({ stage: 'recount', done, total });
+      });
+    }
+    recounted.finish(o.plan.horizonMs);
+    shards.push(recounted);
+  }
+  return shards;
+}
+
+/** A run that goes on meanwhile moves the tables between two questions: then nothing can be said. */
+async function standsStill(ask: Ask, o: VerifyOptions, before: Progress): Promise<void> {
+  const after = await readProgress(ask, o.plan, o.generation);
+  if (after.text === before.text) return;
+  throw new TallyError('E_VERIFY_MOVED', 'The tables moved while they were verified: a run is committing to them.', 'Stop the run, or wait until it has caught up, then verify again.');
+}

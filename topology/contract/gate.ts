@@ -1,0 +1,156 @@
+/**
+ * The door of one source: records of raw JSON in, columns of valid events and a list of rejections out. Compiles the contract into a
+ * scanner (generated code, `text` shows it) for records written as most producers write them; all others take the slow path, with
+ * the same verdict and the same columns. Nothing past this door checks the contract again.
+ */
+import { EventColumns, type Gate, type Rejection } from '../batch.ts';
+import type { Records } from '../consume/records.ts';
+import { sourceInputs } from '../inputs.ts';
+import type { Plan } from '../plan.ts';
+import { finishText } from './finish-text.ts';
+import { avalanche, integerIdentity, mix, mixBytes, textIdentity, uuidWords } from './identity.ts';
+import { dateMs, isoMs } from './iso-time.ts';
+import type { Contract } from './model.ts';
+import { scannerText } from './scanner-text.ts';
+import { textPlan } from './scanner-values.ts';
+import { Slots } from './slots.ts';
+import { SlowPath } from './slow-path.ts';
+import { KnownTexts, textRules } from './text-rules.ts';
+import { below, codePoints, fourDigits, longDecimal, longInteger, plainEnd, POWER, restOfText, shortDecimal } from './value-bytes.ts';
+
+export interface CompiledGate extends Gate {
+  /** The generated code, for people. */
+  readonly text: string;
+  /** How many records have taken the slow path so far; null values and oversize ones take neither. */
+  readonly slow: number;
+}
+
+export interface GateOptions {
+  /** Events a call of `scan` may yield; 4096. */
+  readonly capacity?: number;
+  /** 'slow' sends every record the slow path: for tests. */
+  readonly path?: 'both' | 'slow';
+}
+
+type Scan = (bytes: Uint8Array, view: DataView, from: number, limit: number, latest: number) => boolean;
+type Finish = (bytes: Uint8Array, view: DataView, record: number) => void;
+
+/** Copies a dimension into the group key: its length in LEB128, then its bytes. */
+const KEY_CODE = `let key = out.keyBytes, keyView = new DataView(key.buffer);
+
+function growKey(room) {
+  const larger = new Uint8Array(2 * room);
+  larger.set(key);
+  out.keyBytes = key = larger;
+  keyView = new DataView(key.buffer);
+}
+
+// A text of the group key at t: its length in LEB128, then its bytes, four at a time (the last four may overlap).
+function keyText(bytes, view, s, e, t) {
+  let n = e - s;
+  while (n > 127) { key[t++] = (n & 127) | 128; n >>>= 7; }
+  key[t++] = n;
+  const last = t + (e - s);
+  if (e - s < 4) {
+    while (s < e) key[t++] = bytes[s++];
+    return last;
+  }
+  for (; s < e - 4; s += 4, t += 4) keyView.setInt32(t, view.getInt32(s, true), true);
+  keyView.setInt32(last - 4, view.getInt32(e - 4, true), true);
+  return last;
+}`;
+
+const RUNTIME = {
+  avalanche, below, codePoints, dateMs, fourDigits, integerIdentity, isoMs, longDecimal, longInteger, mix, mixBytes, plainEnd, POWER, restOfText,
+  shortDecimal, textIdentity, uuidWords,
+};
+
+/** Names that the generated code may use, and what they are. */
+function environment(contract: Contract, source: number, hashKey: readonly [number, number], out: EventColumns, slots: Slots): Record<string, unknown> {
+  const double = new Float64Array(1);
+  const inputs = Object.fromEntries(out.lo.flatMap((lo, j) => [[`inLo${j}`, lo], [`inHi${j}`, out.hi[j]!]]));
+  const known = contract.fields.map((f) => ((f.type === 'string' || f.type === 'date') && textPlan(f).known ? new KnownTexts(textRules(f)) : null));
+  const k0 = hashKey[0] | 0, k1 = hashKey[1] | 0;
+  return {
+    ...RUNTIME, ...inputs, known, out, k0, k1,
+    start: slots.start, end: slots.end, lo: slots.lo, hi: slots.hi, words: slots.words, ready: slots.ready,
+    records: out.record, id: out.id, time: out.time, fingerprint: out.fingerprint, keyHash: out.keyHash, keyEnd: out.keyEnd, where: out.where,
+    double, doubleWords: new Int32Array(double.buffer), pair: new Float64Array(2),
+    keySeed: avalanche(k0 ^ 0x6b657973) | 0,
+    printSeed: mix(avalanche(k1 ^ 0x7072696e) | 0, source, k0 | 1),
+    secret: avalanche(k0 ^ (k1 << 16) ^ (k1 >>> 16)) | 1,
+  };
+}
+
+class ScannerGate implements CompiledGate {
+  readonly out: EventColumns;
+  readonly text: string;
+  slow = 0;
+  private readonly fast: Scan;
+  private readonly finish: Finish;
+  private readonly judge: SlowPath;
+  private readonly alwaysSlow: boolean;
+  private readonly maxRecordBytes: number;
+  private readonly fenceMs: number;
+  private slowText: Uint8Array = new Uint8Array(0);
+  private slowView: DataView = new DataView(new ArrayBuffer(0));
+
+  constructor(contract: Contract, plan: Plan, source: number, hashKey: readonly [number, number], options: GateOptions) {
+    const inputs = sourceInputs(plan, source);
+    const slots = new Slots(contract.fields.length);
+    this.out = new EventColumns(options.capacity ?? 4096, inputs.fields.length);
+    this.judge = new SlowPath(contract, plan.time, slots);
+    this.alwaysSlow = options.path === 'slow';
+    this.maxRecordBytes = plan.maxRecordBytes;
+    this.fenceMs = plan.fenceMs;
+    const finish = finishText(contract, plan, source);
+    this.text = `${scannerText(contract, new Set(inputs.read), plan.id, plan.time)}\n\n${KEY_CODE}\n\n${finish}\n`;
+    const names = environment(contract, source, hashKey, this.out, slots);
+    const make = new Function('names', `"use strict";\nconst { ${Object.keys(names).join(', ')} } = names;\n\n${this.text}\nreturn { scan, finish };`);
+    const made = make(names) as { scan: Scan; finish: Finish };
+    this.fast = made.scan;
+    this.finish = made.finish;
+  }
+
+  scan(records: Records, from: number, to: number, rejected: Rejection[]): EventColumns {
+    const { out } = this;
+    if (to - from > out.capacity) throw new Error(`a slice of ${to - from} records for ${out.capacity} places`);
+    out.count = 0;
+    // A plain Uint8Array, also of a Buffer: the scanner then sees one kind of array only.
+    const held = records.bytes;
+    const bytes = new Uint8Array(held.buffer, held.byteOffset, held.byteLength);
+    const view = new DataView(held.buffer, held.byteOffset, held.byteLength);
+    for (let i = from; i < to; i++) {
+      const start = records.valueStart[i]!, end = records.valueEnd[i]!;
+      if (start < 0) {
+        rejected.push({ record: i, code: 'UNPARSEABLE', field: '', detail: 'the value is null' });
+      } else if (end - start > this.maxRecordBytes) {
+        rejected.push({ record: i, code: 'OVERSIZE', field: '', detail: `${end - start} bytes` });
+      } else {
+        const latest = records.timestamp[i]! + this.fenceMs;
+        if (!this.alwaysSlow && this.fast(bytes, view, start, end, latest)) this.finish(bytes, view, i);
+        else this.takeSlow(bytes, start, end, latest, i, rejected);
+      }
+    }
+    return out;
+  }
+
+  private takeSlow(bytes: Uint8Array, start: number, end: number, latest: number, record: number, rejected: Rejection[]): void {
+    this.slow++;
+    const verdict = this.judge.judge(bytes, start, end, latest);
+    if (verdict !== null) {
+      rejected.push({ record, code: verdict.code, field: verdict.field, detail: verdict.detail });
+      return;
+    }
+    const held = this.judge.text;
+    if (held.buffer !== this.slowText.buffer || held.byteOffset !== this.slowText.byteOffset) {
+      this.slowText = new Uint8Array(held.buffer, held.byteOffset, held.byteLength);
+      this.slowView = new DataView(held.buffer, held.byteOffset, held.byteLength);
+    }
+    this.finish(this.slowText, this.slowView, record);
+  }
+}
+
+export function compileGate(contract: Contract, plan: Plan, source: number, hashKey: readonly [number, number], options: GateOptions = {}): CompiledGate {
+  return new ScannerGate(contract, plan, source, hashKey, options);
+}

@@ -1,0 +1,252 @@
+/**
+ * A strict RFC 8259 reader of one record: its bytes in; per contract field the kind and place of its value out. Rejects what
+ * JSON.parse lets pass: a key named twice in any object, an unpaired surrogate, invalid UTF-8, nesting beyond 512.
+ * Texts stand decoded in `text` (owned here, valid until the next record); other values stay in the record's own bytes.
+ */
+import { isUtf8 } from 'node:buffer';
+
+export const ABSENT = 0, NULL = 1, TEXT = 2, NUMBER = 3, TRUE = 4, FALSE = 5, NESTED = 6;
+const DEPTH_MAX = 512;
+
+export class RecordReader {
+  readonly kind: Uint8Array;
+  readonly start: Int32Array;
+  readonly end: Int32Array;
+  text = Buffer.alloc(4096);
+  /** Why the last record is no JSON object. */
+  why = '';
+  private readonly keys: readonly Buffer[];
+  private bytes: Buffer = Buffer.alloc(0);
+  private p = 0;
+  private stop = 0;
+  private textEnd = 0;
+  private escaped = false;
+
+  constructor(names: readonly string[]) {
+    this.keys = names.map((name) => Buffer.from(name, 'utf8'));
+    this.kind = new Uint8Array(names.length);
+    this.start = new Int32Array(names.length);
+    this.end = new Int32Array(names.length);
+  }
+
+  read(bytes: Uint8Array, start: number, end: number): boolean {
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.p = start;
+    this.stop = end;
+    this.textEnd = 0;
+    this.kind.fill(ABSENT);
+    // Decoded, a text is never longer than in its record.
+    if (this.text.length < end - start) this.text = Buffer.alloc(2 ** Math.ceil(Math.log2(end - start)));
+    if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) return this.fail('begins with a byte order mark');
+    if (!isUtf8(this.bytes.subarray(start, end))) return this.fail('is not valid UTF-8');
+    this.space();
+    if (this.p === end) return this.fail('is empty');
+    if (this.bytes[this.p] !== 0x7b) return this.fail('is not a JSON object');
+    if (!this.members(1)) return false;
+    this.space();
+    return this.p === end || this.fail('goes on after the object');
+  }
+
+  private fail(why: string): false {
+    this.why = why;
+    return false;
+  }
+
+  private at(): number {
+    return this.p < this.stop ? this.bytes[this.p]! : -1;
+  }
+
+  private space(): void {
+    for (let c = this.at(); c === 32 || c === 10 || c === 13 || c === 9; c = this.at()) this.p++;
+  }
+
+  private unexpected(): false {
+    return this.fail(this.p >= this.stop ? 'ends too early' : 'is not valid JSON');
+  }
+
+  /** An object, from its brace; at depth 1 its members are the fields. */
+  private members(depth: number): boolean {
+    if (depth > DEPTH_MAX) return this.fail(`is nested deeper than ${DEPTH_MAX}`);
+    const others = new Set<string>();
+    let hint = 0;
+    this.p++;
+    this.space();
+    if (this.at() === 0x7d) return ++this.p > 0;
+    for (;;) {
+      if (this.at() !== 34) return this.unexpected();
+      const keyStart = this.p;
+      if (!this.string()) return false;
+      const field = depth === 1 ? this.fieldOf(keyStart, hint) : -1;
+      if (field < 0) {
+        const key = this.decoded(keyStart);
+        if (others.has(key)) return this.fail(`names the key ${JSON.stringify(key.slice(0, 80).toWellFormed())} twice`);
+        others.add(key);
+      } else if (this.kind[field] !== ABSENT) return this.fail(`names the key ${JSON.stringify(this.keys[field]!.toString())} twice`);
+      this.space();
+      if (this.at() !== 58) return this.unexpected();
+      this.p++;
+      this.space();
+      if (field >= 0) hint = field + 1;
+      if (!this.value(depth, field)) return false;
+      this.space();
+      const c = this.at();
+      if (c !== 44 && c !== 0x7d) return this.unexpected();
+      this.p++;
+      if (c === 0x7d) return true;
+      this.space();
+    }
+  }
+
+  private elements(depth: number): boolean {
+    if (depth > DEPTH_MAX) return this.fail(`is nested deeper than ${DEPTH_MAX}`);
+    this.p++;
+    this.space();
+    if (this.at() === 0x5d) return ++this.p > 0;
+    for (;;) {
+      if (!this.value(depth, -1)) return false;
+      this.space();
+      const c = this.at();
+      if (c !== 44 && c !== 0x5d) return this.unexpected();
+      this.p++;
+      if (c === 0x5d) return true;
+      this.space();
+    }
+  }
+
+  private value(depth: number, field: number): boolean {
+    const from = this.p;
+    let kind = NESTED;
+    const c = this.at();
+    if (c === 34) {
+      if (!this.string()) return false;
+      if (field >= 0) return this.keepText(field, from);
+      return true;
+    }
+    if (c === 0x7b) {
+      if (!this.members(depth + 1)) return false;
+    } else if (c === 0x5b) {
+      if (!this.elements(depth + 1)) return false;
+    } else if (c === 0x74) {
+      if (!this.word('true')) return this.unexpected();
+      kind = TRUE;
+    } else if (c === 0x66) {
+      if (!this.word('false')) return this.unexpected();
+      kind = FALSE;
+    } else if (c === 0x6e) {
+      if (!this.word('null')) return this.unexpected();
+      kind = NULL;
+    } else {
+      if (!this.number()) return this.unexpected();
+      kind = NUMBER;
+    }
+    if (field >= 0) {
+      this.kind[field] = kind;
+      this.start[field] = from;
+      this.end[field] = this.p;
+    }
+    return true;
+  }
+
+  private word(word: string): boolean {
+    for (let j = 0; j < word.length; j++, this.p++) if (this.at() !== word.charCodeAt(j)) return false;
+    return true;
+  }
+
+  private digits(): boolean {
+    const from = this.p;
+    for (let c = this.at(); c >= 48 && c <= 57; c = this.at()) this.p++;
+    return this.p > from;
+  }
+
+  private number(): boolean {
+    if (this.at() === 45) this.p++;
+    if (this.at() === 48) this.p++;
+    else if (!this.digits()) return false;
+    if (this.at() === 46) {
+      this.p++;
+      if (!this.digits()) return false;
+    }
+    if (this.at() === 101 || this.at() === 69) {
+      this.p++;
+      if (this.at() === 43 || this.at() === 45) this.p++;
+      return this.digits();
+    }
+    return true;
+  }
+
+  /** Past a string, from its quote; UTF-8 was checked before. */
+  private string(): boolean {
+    this.escaped = false;
+    this.p++;
+    for (;;) {
+      const c = this.at();
+      if (c < 32) return c < 0 ? this.unexpected() : this.fail('has a control character in a string');
+      this.p++;
+      if (c === 34) return true;
+      if (c === 92 && !this.escape()) return false;
+    }
+  }
+
+  private escape(): boolean {
+    this.escaped = true;
+    const c = this.at();
+    this.p++;
+    if (c === 34 || c === 92 || c === 47 || c === 98 || c === 102 || c === 110 || c === 114 || c === 116) return true;
+    if (c !== 117) return this.unexpected();
+    const unit = this.hex();
+    if (unit < 0) return this.unexpected();
+    if (unit < 0xd800 || unit > 0xdfff) return true;
+    if (unit < 0xdc00 && this.at() === 92 && this.bytes[this.p + 1] === 117) {
+      this.p += 2;
+      const low = this.hex();
+      if (low < 0) return this.unexpected();
+      if (low >= 0xdc00 && low <= 0xdfff) return true;
+    }
+    return this.fail('has an unpaired surrogate');
+  }
+
+  private hex(): number {
+    let unit = 0;
+    for (let j = 0; j < 4; j++, this.p++) {
+      const c = this.at(), letter = c | 32;
+      const digit = c >= 48 && c <= 57 ? c - 48 : letter >= 97 && letter <= 102 && c > 57 ? letter - 87 : -1;
+      if (digit < 0) return -1;
+      unit = unit * 16 + digit;
+    }
+    return unit;
+  }
+
+  /** The string from its quote at `from` to here, which was just read. */
+  private decoded(from: number): string {
+    if (this.escaped) return JSON.parse(this.bytes.toString('utf8', from, this.p)) as string;
+    return this.bytes.toString('utf8', from + 1, this.p - 1);
+  }
+
+  private keepText(field: number, from: number): true {
+    const start = this.textEnd;
+    if (this.escaped) this.textEnd += this.text.write(this.decoded(from), start, 'utf8');
+    else this.textEnd += this.bytes.copy(this.text, start, from + 1, this.p - 1);
+    this.kind[field] = TEXT;
+    this.start[field] = start;
+    this.end[field] = this.textEnd;
+    return true;
+  }
+
+  /** Which field the key just read names, or -1; most come in the contract's order, so it looks there first. */
+  private fieldOf(keyStart: number, hint: number): number {
+    if (this.escaped) {
+      const key = Buffer.from(this.decoded(keyStart), 'utf8');
+      return this.keys.findIndex((k) => k.equals(key));
+    }
+    const s = keyStart + 1, n = this.p - 1 - s;
+    for (let j = 0; j < this.keys.length; j++) {
+      const at = (hint + j) % this.keys.length;
+      const key = this.keys[at]!;
+      if (key.length !== n) continue;
+      let same = 0;
+      while (same < n && key[same] === this.bytes[s + same]) same++;
+      if (same === n) return at;
+    }
+    return -1;
+  }
+}

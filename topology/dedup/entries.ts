@@ -1,0 +1,89 @@
+/**
+ * Identities of one hour in memory: five words each (four of identity, one of fingerprint) in the order in which they came, and
+ * an index that is built when the hour is first asked, and brought up to date at each question.
+ */
+import { CONFLICT, DUPLICATE, FRESH } from '../batch.ts';
+import { LANES } from './identity-hash.ts';
+import type { IdentityHash } from './identity-hash.ts';
+
+export const ENTRY_WORDS = 5;
+export const ENTRY_BYTES = 20;
+
+export class Entries {
+  words: Uint32Array;
+  count = 0;
+  /** Entry + 1 at its home; 0 is empty. */
+  #index: Int32Array | null = null;
+  #indexed = 0;
+
+  constructor(capacity: number) {
+    this.words = new Uint32Array(capacity * ENTRY_WORDS);
+  }
+
+  bytes(): number {
+    return this.words.byteLength + (this.#index?.byteLength ?? 0);
+  }
+
+  append(id: Uint32Array, p: number, fingerprint: number): void {
+    const at = this.count * ENTRY_WORDS;
+    if (at === this.words.length) this.#grow();
+    const words = this.words;
+    words[at] = id[p]!;
+    words[at + 1] = id[p + 1]!;
+    words[at + 2] = id[p + 2]!;
+    words[at + 3] = id[p + 3]!;
+    words[at + 4] = fingerprint;
+    this.count++;
+  }
+
+  /** FRESH: not here. `home` is lane a of the identity. */
+  find(id: Uint32Array, p: number, fingerprint: number, home: number, hash: IdentityHash): number {
+    if (this.#indexed < this.count) this.#catchUp(hash);
+    const index = this.#index!, mask = index.length - 1, words = this.words;
+    const w0 = id[p]!, w1 = id[p + 1]!, w2 = id[p + 2]!, w3 = id[p + 3]!;
+    for (let i = home & mask; ; i = (i + 1) & mask) {
+      const entry = index[i]!;
+      if (entry === 0) return FRESH;
+      const at = (entry - 1) * ENTRY_WORDS;
+      if (words[at] === w0 && words[at + 1] === w1 && words[at + 2] === w2 && words[at + 3] === w3) {
+        return words[at + 4] === fingerprint ? DUPLICATE : CONFLICT;
+      }
+    }
+  }
+
+  #grow(): void {
+    const words = new Uint32Array(Math.max(64 * ENTRY_WORDS, this.words.length * 2));
+    words.set(this.words);
+    this.words = words;
+  }
+
+  #catchUp(hash: IdentityHash): void {
+    if (this.#index === null || this.count > this.#index.length * 0.6) {
+      this.#index = null;
+      this.#index = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(32, this.count * 2))));
+      this.#indexed = 0;
+    }
+    const index = this.#index, mask = index.length - 1, homes = hash.a;
+    for (let from = this.#indexed; from < this.count; from += LANES) {
+      const n = Math.min(LANES, this.count - from);
+      hash.block(this.words, from * ENTRY_WORDS, ENTRY_WORDS, n);
+      for (let i = 0; i < n; i++) {
+        let at = homes[i]! & mask;
+        while (index[at] !== 0) at = (at + 1) & mask;
+        index[at] = from + i + 1;
+      }
+    }
+    this.#indexed = this.count;
+  }
+}
+
+/** Looks through entries that have no index: a part of some thousand is read faster than it is indexed. */
+export function scan(words: Uint32Array, count: number, id: Uint32Array, p: number, fingerprint: number): number {
+  const w0 = id[p]!, w1 = id[p + 1]!, w2 = id[p + 2]!, w3 = id[p + 3]!;
+  for (let at = 0, end = count * ENTRY_WORDS; at < end; at += ENTRY_WORDS) {
+    if (words[at] === w0 && words[at + 1] === w1 && words[at + 2] === w2 && words[at + 3] === w3) {
+      return words[at + 4] === fingerprint ? DUPLICATE : CONFLICT;
+    }
+  }
+  return FRESH;
+}

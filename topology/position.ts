@@ -1,0 +1,85 @@
+/**
+ * Where a shard stands: for each partition the next offset, the highest event time it has given, and its page of the books;
+ * for the shard the watermark, the highest accepted time and the version of the last commit. One small value that changes
+ * in the same batch as everything it speaks of.
+ *
+ *   key 'P'  ->  JSON, format 1
+ */
+import { LINES, newPage } from './books.ts';
+import type { Page } from './books.ts';
+
+export interface PartitionPosition {
+  readonly source: number;
+  readonly topic: string;
+  readonly partition: number;
+  /** Offset of the next record to read. */
+  offset: number;
+  /** Highest accepted event_time; -1 before the first. */
+  high: number;
+  readonly page: Page;
+}
+export interface Position {
+  version: number;
+  /** Version up to which ClickHouse has acknowledged everything. */
+  acknowledged: number;
+  maxTime: number;
+  /** -1 before anything is known. */
+  watermark: number;
+  committedAt: number;
+  readonly partitions: PartitionPosition[];
+}
+
+export const POSITION_KEY: Uint8Array = Buffer.from('P');
+export const POSITION_FORMAT = 1;
+/** epoch * 2^40: the epoch of a state that was never taken over is 1. */
+export const FIRST_VERSION = 2 ** 40;
+
+export function freshPosition(topics: readonly { source: number; topic: string; partitions: readonly number[] }[]): Position {
+  return {
+    version: FIRST_VERSION, acknowledged: 0, maxTime: -1, watermark: -1, committedAt: 0,
+    partitions: topics.flatMap(({ source, topic, partitions }) =>
+      partitions.map((partition) => ({ source, topic, partition, offset: 0, high: -1, page: newPage() }))),
+  };
+}
+
+export function encodePosition(p: Position): Uint8Array {
+  return Buffer.from(JSON.stringify({ format: POSITION_FORMAT, ...p, partitions: p.partitions.map((x) => ({ ...x, page: [...x.page] })) }));
+}
+
+export function decodePosition(value: Uint8Array): Position {
+  const p = JSON.parse(Buffer.from(value).toString()) as Position & { format: number };
+  if (p.format !== POSITION_FORMAT) throw new Error(`position format ${p.format} is not known`);
+  return {
+    version: p.version, acknowledged: p.acknowledged, maxTime: p.maxTime, watermark: p.watermark, committedAt: p.committedAt,
+    partitions: p.partitions.map((x) => {
+      const page = newPage();
+      page.set((x.page as unknown as number[]).slice(0, LINES.length));
+      return { source: x.source, topic: x.topic, partition: x.partition, offset: x.offset, high: x.high, page };
+    }),
+  };
+}
+
+export interface Finality {
+  /** By partition, in the position's order: read to its end, so that it holds no other back. */
+  readonly caughtUp: readonly boolean[];
+  /** The source's clock, once a live source has been read to its end; else null. */
+  readonly clockMs: number | null;
+  /** The end of the last open window, when the input is said to be complete; else null. */
+  readonly finishAt: number | null;
+}
+
+/** The watermark after a commit: the least high over the partitions that are still being read, less the disorder; never back. */
+export function nextWatermark(p: Position, outOfOrderMs: number, finality: Finality): number {
+  let least = Infinity, highest = -1;
+  for (const [i, x] of p.partitions.entries()) {
+    highest = Math.max(highest, x.high);
+    if (!finality.caughtUp[i]) least = Math.min(least, x.high);
+  }
+  const behind = least !== Infinity;
+  let next = p.watermark;
+  const base = behind ? least : highest;
+  if (base >= 0) next = Math.max(next, base - outOfOrderMs);
+  if (!behind && finality.clockMs !== null) next = Math.max(next, finality.clockMs - outOfOrderMs);
+  if (finality.finishAt !== null) next = Math.max(next, finality.finishAt);
+  return next;
+}

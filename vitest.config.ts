@@ -1,0 +1,14 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  resolve: { alias: { tally: fileURLToPath(new URL('./topology/job.ts', import.meta.url)) } },
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Processes, not threads: native modules and signals belong to a process.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+});

@@ -4,6 +4,7 @@
  * absolute and versioned). What cannot heal is thrown as a TallyError.
  */
 import { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { randomUint32 } from '../clock.ts';
 import { makeClient } from './client.ts';
 import type { Client } from './client.ts';
@@ -58,7 +59,7 @@ export class Sink {
     const parts = Array.isArray(body) ? (body as Uint8Array[]) : [body as Uint8Array];
     for (let attempt = 0; !this.isClosed; attempt++) {
       try {
-        await this.client.command({ query: `INSERT INTO ${target} FORMAT RowBinary`, values: Readable.from(parts, { objectMode: false }), clickhouse_settings: SETTINGS } as never);
+        await this.post(target, parts);
         this.isTroubled = false;
         return true;
       } catch (error) {
@@ -69,6 +70,13 @@ export class Sink {
       }
     }
     return false;
+  }
+
+  private async post(target: string, parts: readonly Uint8Array[]): Promise<void> {
+    const values = Readable.from(parts, { objectMode: false });
+    const { stream } = await this.client.exec({ query: `INSERT INTO ${target} FORMAT RowBinary`, values, clickhouse_settings: SETTINGS });
+    stream.resume();
+    await finished(stream);
   }
 
   private tellTrouble(error: unknown): void {

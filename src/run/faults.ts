@@ -1,7 +1,7 @@
 /** Turns what the lower rooms throw into what a person is told. What is not known here is a bug and goes on as it is. */
 import { BatchError } from '../../topology/consume/cursor.ts';
 import { OverflowError } from '../../topology/window/accumulators.ts';
-import { StoreError, StoreLockedError } from '../../state/rocksdb.ts';
+import { StoreError, StoreLockedError } from '../../state/errors.ts';
 import { TallyError } from '../errors.ts';
 
 export function toTallyError(error: unknown): unknown {

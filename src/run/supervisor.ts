@@ -14,8 +14,8 @@ import { loadJob } from './load-job.ts';
 import type { LoadedJob } from './load-job.ts';
 import { openData } from './data-dir.ts';
 import type { DataDir } from './data-dir.ts';
-import { connectTables } from './tables.ts';
-import type { Tables } from './tables.ts';
+import { connect, fitTables } from './tables.ts';
+import type { Connected } from './tables.ts';
 import { RunRecord } from './run-record.ts';
 import type { StopSignal } from './signals.ts';
 import { writeStatus } from './status-file.ts';
@@ -85,13 +85,17 @@ async function runIn(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Re
     hashKey: [randomUint32(), randomUint32()], shards, dataDir: o.data, logDir: o.log, topics, untilEnd: o.untilEnd, finish: o.finish,
     commitEvents: o.commitEvents,
   }, o.warn);
-  let tables: Tables | undefined;
+  let tables: Connected | undefined;
   try {
     const opened = await crew.opened;
-    tables = await connectTables({ url: o.clickhouse, dataDir: o.data, plan: loaded.plan, generation: GENERATION, shards, instance: data.instance, warn: o.warn });
+    tables = await connect(o.clickhouse, o.data, o.warn);
     tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
-    await tables.check(opened);
-    const record = await RunRecord.start(data, tables, { loaded, options: o, shards, opened });
+    await fitTables(tables.endpoint, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance, dataDir: o.data }, opened);
+    const config = {
+      log: o.log, shards, untilEnd: o.untilEnd, finish: o.finish, commitEvents: o.commitEvents, clickhouse: o.clickhouse === undefined ? 'embedded' : tables.endpoint.url,
+    };
+    const record = new RunRecord(data, loaded, config, opened);
+    await record.send(tables.endpoint);
     return await watch(crew, tables, record, o, loaded, opened, stop);
   } finally {
     await crew.end();
@@ -99,24 +103,25 @@ async function runIn(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Re
   }
 }
 
-async function watch(crew: Crew, tables: Tables, record: RunRecord, o: RunOptions, loaded: LoadedJob, opened: readonly ShardStatus[], stop: StopSignal): Promise<RunSummary> {
+async function watch(crew: Crew, tables: Connected, record: RunRecord, o: RunOptions, loaded: LoadedJob, opened: readonly ShardStatus[], stop: StopSignal): Promise<RunSummary> {
   const began = monotonicMs(), progress = startProgress(`run ${loaded.plan.job}`);
   crew.onStatus = (shards) => {
     const done = read(shards) - read(opened), lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
     const rate = done / Math.max(0.001, (monotonicMs() - began) / 1000);
     progress.update(`${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`);
-    writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: true, log: o.log, clickhouse: tables.url, ratePerSecond: rate, shards });
+    writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: true, log: o.log, clickhouse: tables.endpoint.url, ratePerSecond: rate, shards });
   };
   stop.onStop(() => crew.tell({ kind: 'stop' }));
   crew.tell({ kind: 'go', clickhouse: tables.endpoint });
   try {
     const ended = await Promise.race([crew.ended, tables.failed]);
-    await record.end(stop.stopped ? 'stopped' : 'end of the log', ended);
+    record.end(stop.stopped ? 'stopped by a signal' : 'end of the log', ended);
+    await record.send(tables.endpoint);
     const seconds = (monotonicMs() - began) / 1000;
     writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: false, log: o.log, clickhouse: null, ratePerSecond: 0, shards: ended });
     return summary(loaded.plan.job, opened, ended, seconds);
   } catch (error) {
-    await record.end(`failed: ${error instanceof TallyError ? error.code : 'E_BUG'}`, crew.latest);
+    record.end(`failed: ${error instanceof TallyError ? error.code : 'E_BUG'}`, crew.latest);
     throw error;
   } finally {
     progress.done();

@@ -3,7 +3,6 @@
  * the supervisor to say that the tables fit, then runs them until the end or a stop. A fault of one shard ends the run.
  */
 import { mkdirSync } from 'node:fs';
-import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { openRocks } from '../../state/rocksdb.ts';
 import type { Store } from '../../state/store.ts';

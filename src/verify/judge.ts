@@ -148,6 +148,12 @@ function inTime(field: Field, ms: number): boolean {
 }
 
 function judgeTime(field: Field, value: unknown, object: JsonObject): Value | Violation {
+  const ms = timeOf(field, value, object);
+  if (typeof ms !== 'number' || field.validValues === null) return ms;
+  return field.validValues.some((v) => (typeof v === 'number' ? v : parseTime(String(v))) === ms) ? ms : INVALID;
+}
+
+function timeOf(field: Field, value: unknown, object: JsonObject): number | Violation {
   if (field.time === 'epoch_millis') {
     if (typeof value !== 'number') return TYPE;
     const exact = parseDecimal(object.numbers.get(field.name)!);

@@ -1,7 +1,7 @@
 /**
  * Windows by the calendar of a zone: the instants between which an event's hour or day lies. A window begins where the zone's
  * clock first shows a new hour (day), so a day of a change of clocks has 23 or 25 hours, and an hour that comes twice is
- * two windows. Asked of Intl alone, once a minute of event time.
+ * two windows. No window begins before 1970. Asked of Intl alone, once a minute of event time.
  */
 const MINUTE = 60_000, HOUR = 3_600_000, DAY = 86_400_000;
 
@@ -36,7 +36,8 @@ export function windowsOf(zone: string, size: 'hour' | 'day'): WindowOf {
     const minute = Math.floor(time / MINUTE);
     let bounds = known.get(minute);
     if (bounds === undefined || time < bounds.start || time >= bounds.end) {
-      bounds = find(offset, time);
+      const { start, end } = find(offset, time);
+      bounds = { start: Math.max(start, 0), end };
       known.set(minute, bounds);
     }
     return bounds;

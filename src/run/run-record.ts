@@ -1,0 +1,87 @@
+/**
+ * A run on the record: what it was started with, and how it ended. A run that was killed is closed by the next one from the state,
+ * before its own entry. Entries go to ClickHouse when it is there; the file and the state come first.
+ */
+import { LINES } from '../../topology/books.ts';
+import { encodeAuditRows, entriesAfter } from '../control/audit.ts';
+import { Sink } from '../clickhouse/sink.ts';
+import { version } from '../cli/version.ts';
+import type { DataDir } from './data-dir.ts';
+import type { LoadedJob } from './load-job.ts';
+import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
+
+/** The end of a run does not wait longer for ClickHouse to take its entries; the next run sends them. */
+const SEND_MS = 3_000;
+
+export interface RunConfig {
+  readonly log: string;
+  readonly shards: number;
+  readonly untilEnd: boolean;
+  readonly finish: boolean;
+  readonly commitEvents: number;
+  readonly clickhouse: string;
+}
+
+export class RunRecord {
+  private readonly data: DataDir;
+  private readonly job: string;
+  private readonly opened: readonly ShardStatus[];
+  private isEnded = false;
+
+  constructor(data: DataDir, loaded: LoadedJob, config: RunConfig, opened: readonly ShardStatus[]) {
+    this.data = data;
+    this.job = loaded.plan.job;
+    this.opened = opened;
+    if (runIsOpen(data, this.job)) data.audit.append('run.killed', this.job, { how: 'killed: closed by the next run from the state', offsets_to: offsets(opened), books: books(opened) });
+    data.audit.append('run.started', this.job, {
+      code: version(), node: process.version, plan: loaded.digest, config, pid: process.pid, offsets_from: offsets(opened),
+      contracts: loaded.plan.sources.map((s) => ({ id: s.contract, version: s.version, digest: s.digest })),
+    });
+  }
+
+  end(how: string, ended: readonly ShardStatus[]): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    this.data.audit.append('run.ended', this.job, { how, offsets_from: offsets(this.opened), offsets_to: offsets(ended), books: books(ended) });
+  }
+
+  send(endpoint: ClickHouseEndpoint): Promise<void> {
+    return sendAudit(this.data, endpoint);
+  }
+}
+
+/** Sends the entries that ClickHouse does not have yet; gives up after a while. */
+export async function sendAudit(data: DataDir, endpoint: ClickHouseEndpoint): Promise<void> {
+  const last = data.audit.head?.number ?? 0;
+  if (last <= data.control.acknowledged()) return;
+  const { target, rows, body } = encodeAuditRows(data.instance, entriesAfter(data.audit.file, data.control.acknowledged()));
+  const sink = new Sink(endpoint);
+  const timer = setTimeout(() => void sink.close(), SEND_MS);
+  if (await sink.insert(target, body, rows)) data.control.acknowledge(last);
+  clearTimeout(timer);
+  await sink.close();
+}
+
+function runIsOpen(data: DataDir, job: string): boolean {
+  let open = false;
+  for (const { entry } of entriesAfter(data.audit.file, 0)) {
+    if (entry.job !== job) continue;
+    if (entry.kind === 'run.started') open = true;
+    if (entry.kind === 'run.ended' || entry.kind === 'run.killed' || entry.kind === 'job.dropped') open = false;
+  }
+  return open;
+}
+
+function offsets(shards: readonly ShardStatus[]): Record<string, number> {
+  return Object.fromEntries(shards.flatMap((s) => s.partitions).map((p) => [`${p.topic}/${p.partition}`, p.offset]));
+}
+
+/** Over all partitions, by class and code; the partitions' own pages are in tally_books. */
+function books(shards: readonly ShardStatus[]): Record<string, number> {
+  const out: Record<string, number> = {};
+  for (const [i, line] of LINES.entries()) {
+    const n = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.page[i]!, 0);
+    if (n > 0) out[line.code === '' ? line.class : `${line.class} ${line.code}`] = n;
+  }
+  return out;
+}

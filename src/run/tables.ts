@@ -1,0 +1,53 @@
+/** The ClickHouse of a run: the embedded engine, or a server elsewhere; its tables made and found to belong to this state. */
+import type { Plan } from '../../topology/plan.ts';
+import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
+import { checkInstance, migrate } from '../clickhouse/schema.ts';
+import { superviseEngine } from '../clickhouse/supervise.ts';
+import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
+import { engineDir } from './places.ts';
+
+export interface Connected {
+  readonly endpoint: ClickHouseEndpoint;
+  onEndpoint(callback: (endpoint: ClickHouseEndpoint) => void): void;
+  /** Rejects when there is no ClickHouse any more; never resolves. */
+  readonly failed: Promise<never>;
+  close(): Promise<void>;
+}
+
+/** `url` undefined: the embedded engine of the data directory. */
+export async function connect(url: string | undefined, dataDir: string, warn: (sentence: string) => void): Promise<Connected> {
+  if (url !== undefined) {
+    return { endpoint: parseEndpoint(url), onEndpoint: () => {}, failed: new Promise<never>(() => {}), close: async () => {} };
+  }
+  const engine = await superviseEngine({ dir: engineDir(dataDir), publish: true, onTrouble: warn });
+  return {
+    get endpoint() {
+      return engine.admin;
+    },
+    onEndpoint: (callback) => engine.onRestart(callback),
+    failed: engine.failed,
+    close: () => engine.stop(),
+  };
+}
+
+export interface Belonging {
+  readonly plan: Plan;
+  readonly generation: number;
+  readonly shards: number;
+  readonly instance: string;
+  readonly dataDir: string;
+}
+
+/** Refuses tables that do not belong to this state, then makes and migrates what is missing. */
+export async function fitTables(endpoint: ClickHouseEndpoint, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
+  const client = makeClient(endpoint);
+  try {
+    await checkInstance(client, {
+      job: b.plan.job, generation: b.generation, instance: b.instance, dataDir: b.dataDir,
+      shards: opened.map((s) => ({ shard: s.shard, fresh: s.fresh, acknowledged: s.acknowledged, version: s.version })),
+    });
+    await migrate(client, { plan: b.plan, generation: b.generation, shards: b.shards, instance: b.instance });
+  } finally {
+    await client.close();
+  }
+}

@@ -76,6 +76,7 @@ export const GIVEN: readonly Given[] = [
   { at: 'views-0', raw: null, time: 2, as: 'UNPARSEABLE', field: '' },
   { at: 'views-1', raw: view('0b0b0b0b-0000-4000-8000-00000000000A', 25, 'DE', '4'), time: 25, as: '', adds: { country: 'DE', cost: 400n } },
   { at: 'views-1', raw: view('0B0B0B0B-0000-4000-8000-00000000000a', 25, 'DE', '4'), time: 25, as: 'duplicate' },
+  { at: 'views-1', raw: view('0b0b0b0b-0000-4000-8000-00000000000a', 25, 'DE', '4.01'), time: 25, as: 'ID_CONFLICT', field: 'event_id' },
   { at: 'views-1', raw: view('l1', 0.7, 'DE', '5'), time: 26, as: 'LATE', adds: { country: 'DE', cost: 500n } },
   { at: 'views-1', raw: view('h1', 60, 'DE', '1'), time: 60, as: '', adds: { country: 'DE', cost: 100n } },
   { at: 'views-1', raw: view('e1', 3, 'DE', '1'), time: 61, as: 'EXPIRED', field: 'event_time' },
@@ -176,7 +177,7 @@ function viewsOf(table: string, out: Tables): void {
     out[`${table}_live`]!.push({ ...base, ...measures(total), state });
     if (!isFinal) continue;
     out[table]!.push({ ...base, ...measures(total) });
-    const change = (op: string, sign: number, m: Row, version: string): Row => ({ ...base, ...m, op_text: op, sign, cause: op === '+I' ? '' : 'late views/1@2', shard: 0, version_text: version });
+    const change = (op: string, sign: number, m: Row, version: string): Row => ({ ...base, ...m, op_text: op, sign, cause: op === '+I' ? '' : 'late views/1@3', shard: 0, version_text: version });
     out[`${table}_changes`]!.push(change('+I', 1, first, '1099511627777'));
     if (late.length > 0) out[`${table}_changes`]!.push(change('+U', 1, measures(total), '1099511627778'), change('-U', -1, first, '1099511627778'));
   }

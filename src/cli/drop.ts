@@ -2,11 +2,10 @@
  * `tally drop`: a job's state and tables go, on the record: the way out after a changed plan. Tables first, then the state: killed in
  * between, the state is refused by its missing tables until the drop is asked again.
  */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { makeClient } from '../clickhouse/client.ts';
-import { dropJob } from '../clickhouse/schema.ts';
+import { dropJob } from '../clickhouse/instance.ts';
 import { TallyError, usage } from '../errors.ts';
-import { existsSync } from 'node:fs';
 import { openData } from '../run/data-dir.ts';
 import { jobDir } from '../run/places.ts';
 import { sendAudit } from '../run/run-record.ts';
@@ -37,9 +36,9 @@ export const drop: Command = {
       const tables = await connect(typeof url === 'string' ? url : undefined, dir, warn);
       try {
         const client = makeClient(tables.endpoint);
-        const dropped = await dropJob(client, job).finally(() => client.close());
+        const hadTables = await dropJob(client, job).finally(() => client.close());
         rmSync(jobDir(dir, job), { recursive: true, force: true });
-        data.audit.append('job.dropped', job, { tables: dropped });
+        data.audit.append('job.dropped', job, { had_tables: hadTables });
         await sendAudit(data, tables.endpoint);
       } finally {
         await tables.close();

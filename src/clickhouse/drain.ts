@@ -104,17 +104,18 @@ export class OutboxDrain {
   }
 
   private work(): void {
-    if (this.working !== undefined || this.queue.length === 0 || this.isStopped) return;
+    if (this.working !== undefined || this.queue.length === 0 || this.isStopped || this.failure !== undefined) return;
     this.working = this.rounds().catch((error: unknown) => {
       this.failure = { error };
       this.o.onFailed?.(error);
     }).finally(() => {
       this.working = undefined;
+      this.work();
     });
   }
 
   private async rounds(): Promise<void> {
-    // The pusher ends its turn first: what it pushes in one turn goes together, and a commit is never seen half.
+    // What is pushed in one turn goes together.
     await Promise.resolve();
     while (this.queue.length > 0 && !this.isStopped) {
       const commits = this.nextRound();

@@ -21,7 +21,7 @@ export function shardStatus(w: Watched, log: Log): ShardStatus {
   return {
     shard: w.index, fresh: w.fresh, version: position.version, acknowledged: position.acknowledged, watermark: position.watermark,
     maxTime: position.maxTime, committedAt: position.committedAt, outboxRows: outbox.pendingRows, outboxBytes: outbox.pendingBytes,
-    identities: dedup.identities, identityBytes: dedup.bytes, openWindows: windows.openWindows, windowRows: windows.rows,
+    identities: dedup.identities, identityBytes: dedup.memoryBytes + dedup.directoryBytes, openWindows: windows.openWindows, windowRows: windows.rows,
     paused: w.loop?.paused ?? false,
     partitions: position.partitions.map((p) => ({
       topic: p.topic, partition: p.partition, offset: p.offset, end: log.endOffset(p.topic, p.partition), high: p.high, page: [...p.page],

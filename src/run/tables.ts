@@ -1,7 +1,8 @@
 /** The ClickHouse of a run: the embedded engine, or a server elsewhere; its tables made and found to belong to this state. */
 import type { Plan } from '../../topology/plan.ts';
 import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
-import { checkInstance, migrate } from '../clickhouse/schema.ts';
+import { checkInstance } from '../clickhouse/instance.ts';
+import { migrate } from '../clickhouse/schema.ts';
 import { superviseEngine } from '../clickhouse/supervise.ts';
 import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
 import { engineDir } from './places.ts';
@@ -35,7 +36,6 @@ export interface Belonging {
   readonly generation: number;
   readonly shards: number;
   readonly instance: string;
-  readonly dataDir: string;
 }
 
 /** Refuses tables that do not belong to this state, then makes and migrates what is missing. */
@@ -43,8 +43,8 @@ export async function fitTables(endpoint: ClickHouseEndpoint, b: Belonging, open
   const client = makeClient(endpoint);
   try {
     await checkInstance(client, {
-      job: b.plan.job, generation: b.generation, instance: b.instance, dataDir: b.dataDir,
-      shards: opened.map((s) => ({ shard: s.shard, fresh: s.fresh, acknowledged: s.acknowledged, version: s.version })),
+      job: b.plan.job, generation: b.generation, instance: b.instance, shards: b.shards,
+      fresh: opened.map((s) => s.fresh), ackedVersion: opened.map((s) => s.acknowledged), stateVersion: opened.map((s) => s.version),
     });
     await migrate(client, { plan: b.plan, generation: b.generation, shards: b.shards, instance: b.instance });
   } finally {

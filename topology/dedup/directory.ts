@@ -30,7 +30,7 @@ export class Directory {
   /** Slots that are not empty, stale ones too. */
   used = 0;
   limit = 0;
-  #touched = 0;
+  touched = 0;
 
   reset(slots: number): void {
     if (slots === this.slots.length) this.slots.fill(0);
@@ -49,7 +49,7 @@ export class Directory {
     const slots = this.slots, mask = this.mask;
     let sum = 0;
     for (let i = 0; i < count; i++) sum += slots[homes[i]! & mask]! & 1;
-    this.#touched = sum;
+    this.touched = sum;
   }
 
   /** Adds identities that are known to be distinct; false when the table is full. */

@@ -23,6 +23,8 @@ export class Hour {
   /** Questions to its parts since they were last in memory. */
   asks = 0;
   usedAt = 0;
+  /** The commit that made its parts: they can be read after it only. */
+  compactedAt = 0;
 
   constructor(hour: number) {
     this.hour = hour;

@@ -40,6 +40,9 @@ export class Identities {
   #job: CompactionJob | null = null;
   #clock = 0;
   #roomDue = false;
+  /** Counts commits. While one is being made, nothing is let go: what it writes can't be read back yet. */
+  #writes = 0;
+  #writing = false;
 
   constructor(store: Store, hash: IdentityHash, bytesMax: number, tuning: Tuning) {
     this.#store = store;
@@ -119,6 +122,8 @@ export class Identities {
 
   /** Everything that this commit changes. Hours before `coldBefore` may be compacted. */
   write(batch: StoreBatch, coldBefore: number): void {
+    this.#writes++;
+    this.#writing = true;
     for (const key of this.#debris) batch.del(key);
     this.#debris = [];
     for (const hour of this.#doomed) this.#erase(batch, hour);
@@ -129,6 +134,7 @@ export class Identities {
     this.#dirty = [];
     this.#compact(batch, coldBefore, this.#tuning.compactBytes + (this.bytes + bytes > this.#bytesMax * 0.75 ? bytes : 0));
     if (changed) batch.put(TOTAL_KEY, encodeTotal(this.total()));
+    this.#writing = false;
     this.#roomDue = true;
   }
 
@@ -169,7 +175,7 @@ export class Identities {
     const { partEntries, segmentsMax } = this.#tuning;
     let found: Hour | null = null;
     for (const hour of this.hours.values()) {
-      if (hour.hour >= coldBefore || (found !== null && found.hour < hour.hour)) continue;
+      if (hour.hour >= coldBefore || hour.compactedAt === this.#writes || (found !== null && found.hour < hour.hour)) continue;
       const segments = hour.segNext - hour.segFirst, raw = hour.rawCount();
       const due = hour.parts === 0
         ? segments > 16 || raw > 2 * partEntries
@@ -211,6 +217,7 @@ export class Identities {
     hour.packedCount = job.entries;
     hour.packed = null;
     hour.asks = 0;
+    hour.compactedAt = this.#writes;
     this.counters.compactions++;
     this.#job = null;
   }
@@ -241,7 +248,7 @@ export class Identities {
   #admitLoad(hour: Hour, bytes: number): void {
     this.counters.hourLoads++;
     this.bytes += bytes;
-    if (this.bytes > this.#bytesMax) this.#evict(Math.max(0, this.#bytesMax * 0.875 - bytes), hour);
+    if (this.bytes > this.#bytesMax && !this.#writing) this.#evict(Math.max(0, this.#bytesMax * 0.875 - bytes), hour);
   }
 
   #eachSegment(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {

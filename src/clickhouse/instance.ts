@@ -1,0 +1,96 @@
+/**
+ * Do these tables and this state belong together? Asked before anything is read, so that numbers are never counted into tables that
+ * another state has filled, nor left out of tables that were put back to an older day. And the way out: a job's tables dropped whole.
+ */
+import { TallyError } from '../errors.ts';
+import { BOOKS, PROGRESS, QUARANTINE } from '../../topology/write/layout.ts';
+import { command, identifier, literal, rows } from './client.ts';
+import type { Client } from './client.ts';
+import { REGISTRY, existingTables } from './schema.ts';
+import type { Existing } from './schema.ts';
+
+export interface InstanceCheck {
+  readonly job: string;
+  readonly generation: number;
+  readonly shards: number;
+  readonly instance: string;
+  /** By shard: nothing was ever committed. */
+  readonly fresh: readonly boolean[];
+  /** By shard: the version up to which the state knows everything acknowledged; 0: nothing. */
+  readonly ackedVersion: readonly number[];
+  /** By shard: the version of the newest commit. */
+  readonly stateVersion: readonly number[];
+}
+
+/** Works before and after `migrate`; call it before, for that writes the registry. */
+export async function checkInstance(client: Client, o: InstanceCheck): Promise<void> {
+  const existing = await existingTables(client);
+  const progress = existing.has(PROGRESS.name) ? await progressOf(client, o) : [];
+  for (const row of progress) checkShard(o, row);
+  for (const [shard, acked] of o.ackedVersion.entries()) {
+    if (acked > 0 && !progress.some((p) => p.shard === shard)) refuse(o, `the tables have nothing of shard ${shard}, but its state knows that they had: they were dropped or put back`);
+  }
+  if (!existing.has(REGISTRY.name) || progress.length > 0) return;
+  const others = await rows<{ table_name: string }>(client,
+    `SELECT DISTINCT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(o.job)} AND instance != ${literal(o.instance)}`);
+  // A start that was killed before its first insert left empty tables: they may be taken over.
+  for (const { table_name } of others) {
+    for (const table of physical(existing, table_name)) {
+      if ((await countOf(client, table)) > 0) refuse(o, `${table} was filled from another data directory`);
+    }
+  }
+}
+
+interface ProgressRow {
+  readonly shard: number;
+  readonly shards: number;
+  readonly instance: string;
+  readonly version: string;
+}
+
+async function progressOf(client: Client, o: InstanceCheck): Promise<ProgressRow[]> {
+  return rows<ProgressRow>(client, `SELECT shard, shards, instance, version FROM ${PROGRESS.name} FINAL WHERE job = ${literal(o.job)} AND generation = ${o.generation} ORDER BY shard`);
+}
+
+function checkShard(o: InstanceCheck, row: ProgressRow): void {
+  const { shard } = row, version = Number(row.version);
+  if (row.instance !== o.instance) refuse(o, 'they were filled from another data directory');
+  if (row.shards !== o.shards || shard >= o.shards) refuse(o, `they were filled by ${row.shards} shard(s), the state has ${o.shards}`);
+  if (o.fresh[shard] === true) refuse(o, 'the state is new, but the tables are not');
+  if (version < o.ackedVersion[shard]!) refuse(o, `those of shard ${shard} stand at version ${version}, behind ${o.ackedVersion[shard]} that they had acknowledged: they were put back to an older day`);
+  if (version > o.stateVersion[shard]!) refuse(o, `those of shard ${shard} stand at version ${version}, ahead of the state's ${o.stateVersion[shard]}: the state was put back to an older day`);
+}
+
+function refuse(o: InstanceCheck, why: string): never {
+  throw new TallyError('E_STATE_TABLES', `The tables of ${o.job} in ClickHouse do not belong to this state: ${why}.`,
+    `Put both back from the same backup, or count anew from the log: tally drop ${o.job} --data DIR --yes`);
+}
+
+/** The tables behind a name of the registry, of every generation. */
+function physical(existing: ReadonlyMap<string, Existing>, name: string): string[] {
+  const matches = [...existing.keys()].filter((t) => t.startsWith(`${name}_g`) && /^\d+_rows$/.test(t.slice(name.length + 2)));
+  return matches.filter((t) => existing.get(t)!.comment === 'tally');
+}
+
+async function countOf(client: Client, table: string): Promise<number> {
+  return Number((await rows<{ n: string }>(client, `SELECT count() AS n FROM ${identifier(table)}`))[0]!.n);
+}
+
+/**
+ * Drops the tables and views of a job and deletes its rows from the shared ones; the audit log stays. Killed halfway it is done again:
+ * the registry, by which all else is found, goes last. True when there was anything.
+ */
+export async function dropJob(client: Client, job: string): Promise<boolean> {
+  const existing = await existingTables(client);
+  const mine = existing.has(REGISTRY.name)
+    ? await rows<{ table_name: string }>(client, `SELECT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(job)}`) : [];
+  for (const { table_name } of mine) {
+    const view = existing.get(table_name);
+    if (view?.engine === 'View' && view.comment === 'tally') await command(client, `DROP VIEW IF EXISTS ${identifier(table_name)}`);
+    for (const table of physical(existing, table_name)) await command(client, `DROP TABLE IF EXISTS ${identifier(table)} SYNC`);
+  }
+  for (const { name } of [BOOKS, QUARANTINE, PROGRESS, REGISTRY]) {
+    if (existing.has(name)) await command(client, `ALTER TABLE ${name} DELETE WHERE job = ${literal(job)}`, { mutations_sync: '1' });
+  }
+  return mine.length > 0;
+}

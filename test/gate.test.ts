@@ -144,7 +144,7 @@ describe('values', () => {
     ['{"minimum":"1e-400"}', '0', R], ['{"minimum":"-1e400"}', '-5', 'fine'], ['{"multipleOf":"0.01","scale":2}', '0.1', 'fine'], ['{"multipleOf":"0.01","scale":2}', '0.30', 'fine'], ['{"multipleOf":"0.01","scale":2}', '0.301', R],
     ['{"multipleOf":"0.01","scale":2}', '0.300', 'fine'], ['{"multipleOf":"0.01","scale":2}', '1e-2', 'fine'], ['{"multipleOf":"0.01","scale":2}', '92233720368547758.07', 'fine'], ['{"multipleOf":"0.01","scale":2}', '92233720368547758.08', R],
     ['{"multipleOf":"0.01","scale":2,"maximum":"1.005"}', '1.01', R], ['{"multipleOf":"0.01","scale":2,"maximum":"1.005"}', '1', 'fine'], ['{"multipleOf":"0.01","scale":2}', '1e400', R], ['{"multipleOf":"0.01","scale":2}', '1e-400', R],
-    ['{"multipleOf":"0.25"}', '1.75', 'fine'], ['{"multipleOf":"0.25"}', '1.7', R], ['{"multipleOf":"0.25"}', '1e400', R], ['{"multipleOf":"0.25"}', '-0.5', 'fine'], ['{"multipleOf":"300"}', '1e300', 'fine'.replace('fine', R)], ['{"multipleOf":"3"}', '9e300', 'fine'],
+    ['{"multipleOf":"0.25"}', '1.75', 'fine'], ['{"multipleOf":"0.25"}', '1.7', R], ['{"multipleOf":"0.25"}', '1e400', R], ['{"multipleOf":"0.25"}', '-0.5', 'fine'], ['{"multipleOf":"300"}', '1e300', R], ['{"multipleOf":"3"}', '9e300', 'fine'],
     ['{"validValues":[0.1,0.5]}', '0.1', 'fine'], ['{"validValues":[0.1,0.5]}', '5e-1', 'fine'], ['{"validValues":[0.1,0.5]}', '0.1000000000000000001', I],
   ])('the number of %s: %s is %s', (rule, text, expected) => expect(ask(field('x', 'number', JSON.parse(rule) as Partial<Field>), text)).toBe(expected));
   test.each([

@@ -89,8 +89,10 @@ export async function dropJob(client: Client, job: string): Promise<boolean> {
     if (view?.engine === 'View' && view.comment === 'tally') await command(client, `DROP VIEW IF EXISTS ${identifier(table_name)}`);
     for (const table of physical(existing, table_name)) await command(client, `DROP TABLE IF EXISTS ${identifier(table)} SYNC`);
   }
-  for (const { name } of [BOOKS, QUARANTINE, PROGRESS, REGISTRY]) {
+  const forget = async ({ name }: { name: string }): Promise<void> => {
     if (existing.has(name)) await command(client, `ALTER TABLE ${name} DELETE WHERE job = ${literal(job)}`, { mutations_sync: '1' });
-  }
+  };
+  await Promise.all([BOOKS, QUARANTINE, PROGRESS].map(forget));
+  await forget(REGISTRY);
   return mine.length > 0;
 }

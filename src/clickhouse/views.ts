@@ -55,17 +55,21 @@ const keys = (plan: Plan): string => dimensions(plan).map((d) => `r.${identifier
 const keysNamed = (plan: Plan): string => dimensions(plan).map((d) => `r.${identifier(d)} AS ${identifier(d)}`).join(', ');
 
 function live(plan: Plan, table: PlanTable, generation: number, shards: number): string {
-  const measures = plan.measures.map((m) => `${combined(m)} AS ${identifier(m.name)}`);
-  const state = `multiIf(NOT (${isFinal('r.window_end', plan, generation, shards)}), 'provisional', max(r.corrected) = 1, 'corrected', 'final') AS state`;
+  const measures = plan.measures.map((m) => `${combined(m, shards)} AS ${identifier(m.name)}`);
+  const corrected = shards === 1 ? 'r.corrected' : 'max(r.corrected)';
+  const state = `multiIf(NOT (${isFinal('r.window_end', plan, generation, shards)}), 'provisional', ${corrected} = 1, 'corrected', 'final') AS state`;
   return `SELECT ${[keysNamed(plan), ...measures, state].join(', ')} FROM ${rowsTable(table.name, generation)} AS r FINAL `
-    + `GROUP BY ${keys(plan)} ${FINAL_SETTINGS}`;
+    + `${groups(plan, shards)}${FINAL_SETTINGS}`;
 }
 
 function finals(plan: Plan, table: PlanTable, generation: number, shards: number): string {
-  const measures = plan.measures.map((m) => `${combined(m)} AS ${identifier(m.name)}`);
+  const measures = plan.measures.map((m) => `${combined(m, shards)} AS ${identifier(m.name)}`);
   return `SELECT ${[keysNamed(plan), ...measures].join(', ')} FROM ${rowsTable(table.name, generation)} AS r FINAL `
-    + `WHERE ${isFinal('r.window_end', plan, generation, shards)} GROUP BY ${keys(plan)} ${FINAL_SETTINGS}`;
+    + `WHERE ${isFinal('r.window_end', plan, generation, shards)} ${groups(plan, shards)}${FINAL_SETTINGS}`;
 }
+
+/** With one shard a row is whole as it is: grouping it would cost a multiple of the reading. */
+const groups = (plan: Plan, shards: number): string => (shards === 1 ? '' : `GROUP BY ${keys(plan)} `);
 
 function changes(plan: Plan, table: PlanTable, generation: number, shards: number): string {
   const measures = plan.measures.map((m) => `${shown(m, `r.${identifier(m.name)}`)} AS ${identifier(m.name)}`);
@@ -75,8 +79,9 @@ function changes(plan: Plan, table: PlanTable, generation: number, shards: numbe
 }
 
 /** A measure over the shards. */
-function combined(m: PlanMeasure): string {
+function combined(m: PlanMeasure, shards: number): string {
   const column = `r.${identifier(m.name)}`;
+  if (shards === 1) return shown(m, column);
   if (m.kind === 'count') return `accurateCast(sum(toUInt128(${column})), 'UInt64')`;
   if (m.kind === 'sum') return shown(m, `accurateCast(sum(toInt128(${column})), 'Int64')`);
   return shown(m, `${m.kind}(${column})`);

@@ -29,7 +29,7 @@ function inflate(compression: number, bytes: Uint8Array, maxBytes: number): Uint
   }
 }
 
-function bounded(read: (bytes: Uint8Array, options: zlib.ZlibOptions) => Uint8Array, bytes: Uint8Array, maxBytes: number): Uint8Array {
+function bounded(read: (bytes: Uint8Array, options: { maxOutputLength: number; chunkSize: number }) => Uint8Array, bytes: Uint8Array, maxBytes: number): Uint8Array {
   try {
     return read(bytes, { maxOutputLength: maxBytes, chunkSize: CHUNK_BYTES });
   } catch (cause) {
@@ -44,7 +44,7 @@ export interface Deflated {
   readonly parts: readonly Uint8Array[];
 }
 
-export function deflate(compression: Compression, bytes: Buffer): Deflated {
+export function deflate(compression: Compression, bytes: Buffer<ArrayBuffer>): Deflated {
   switch (compression) {
     case 'none': return { code: NONE, parts: [bytes] };
     case 'lz4': return { code: LZ4, parts: lz4Deflate(bytes) };

@@ -3,7 +3,6 @@
  * which the partitions were given), so that none runs away from the others when a month is read again. What is handed out depends on the
  * log's contents alone. With `untilEnd` each partition ends at the end it had when this was made.
  */
-import { TallyError } from '../errors.ts';
 import type { Log, PartitionReader, RawBatch } from './port.ts';
 
 /** Partitions that were at their end are looked at again after this many batches of the others (a look costs two system calls). */
@@ -83,8 +82,9 @@ export class InStep {
     this.#sinceLook++;
   }
 
-  /** Partition by partition: nothing was left to read at the last look. */
+  /** Partition by partition: nothing is left to read now. */
   caughtUp(): boolean[] {
+    this.#lookAgain();
     return Array.from(this.#times, (_, i) => {
       if (i !== this.#taken && this.#isUnseen[i] === 1) this.#look(i);
       return this.#times[i] === Number.POSITIVE_INFINITY;
@@ -121,13 +121,4 @@ export class InStep {
       if (this.#times[i] === Number.POSITIVE_INFINITY) this.#isUnseen[i] = 1;
     }
   }
-}
-
-/** The end of a run that reads until the end must be reachable: a damaged or cut log is told, not waited for. */
-export function checkReached(step: InStep, offsets: readonly number[], places: readonly PartitionPlace[]): void {
-  step.ends?.forEach((end, i) => {
-    if (offsets[i]! >= end) return;
-    const { topic, partition } = places[i]!;
-    throw new TallyError('E_LOG_TRUNCATED', `${topic}, partition ${partition}: the log ended at ${offsets[i]!}, before ${end}.`, 'The log was cut while it was read.');
-  });
 }

@@ -89,14 +89,14 @@ function readHead(b: Buffer): FrameHead {
 }
 
 /** Parts to be written one after the other. */
-export function lz4Deflate(bytes: Buffer): Buffer[] {
+export function lz4Deflate(bytes: Buffer<ArrayBuffer>): Buffer[] {
   const head = Buffer.alloc(15);
   head.writeUInt32LE(MAGIC, 0);
   head[4] = VERSION_1 | INDEPENDENT | CONTENT_SIZE;
   head[5] = 7 << 4;
   head.writeUInt32LE(bytes.length, 6);
   head[14] = (xxh32Short(head, 4, 14) >>> 8) & 0xff;
-  const parts = [head];
+  const parts: Buffer[] = [head];
   for (let at = 0; at < bytes.length; at += BLOCK_MAX) {
     const block = bytes.subarray(at, Math.min(bytes.length, at + BLOCK_MAX)), packed = compressSync(block);
     if (packed.length - 4 < block.length) {

@@ -167,6 +167,7 @@ export class SegmentReader implements PartitionReader {
     this.#fd = -1;
     this.base = this.offset;
     this.position = 0;
+    this.#size = 0;
     return true;
   }
 

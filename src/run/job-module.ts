@@ -1,7 +1,9 @@
 /**
  * The file of a job, loaded as a module wherever it lies: `import ... from "tally"` in it, and in what it imports, means this
- * very program, whether or not the package is installed beside it. A .ts file is a module whatever the nearest package.json says.
+ * very program, whether or not the package is installed beside it. A job and its .ts files are modules, whatever the nearest
+ * package.json says.
  */
+import { realpathSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { extname } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -14,12 +16,15 @@ export const ownExtension = extname(fileURLToPath(import.meta.url));
 const LANGUAGE = new URL(`../../topology/job${ownExtension}`, import.meta.url).href;
 
 let isHooked = false;
+const jobs = new Set<string>();
 
 export async function importJob(file: string): Promise<TopologyValue> {
+  const { href } = pathToFileURL(realpathSync(file));
+  jobs.add(href);
   hook();
   let loaded: { default?: unknown };
   try {
-    loaded = (await import(pathToFileURL(file).href)) as { default?: unknown };
+    loaded = (await import(href)) as { default?: unknown };
   } catch (cause) {
     throw notLoaded(file, cause);
   }
@@ -38,8 +43,9 @@ function hook(): void {
     resolve(specifier, context, next) {
       if (specifier === 'tally') return { url: LANGUAGE, shortCircuit: true };
       const found = next(specifier, context);
-      const isBareTs = /^file:.*\.m?ts$/.test(found.url) && !found.url.includes('/node_modules/');
-      return isBareTs ? { ...found, format: 'module-typescript' } : found;
+      if (found.url.includes('/node_modules/')) return found;
+      if (/^file:.*\.m?ts$/.test(found.url)) return { ...found, format: 'module-typescript' };
+      return jobs.has(found.url) ? { ...found, format: 'module' } : found;
     },
   });
 }
@@ -55,19 +61,17 @@ function notLoaded(file: string, cause: unknown): Error {
     return usage('E_JOB', `${file} lies in node_modules, where Node runs no TypeScript`, 'Move the job out of node_modules, or write it as .mjs.');
   }
   if (cause instanceof SyntaxError) {
-    const line = lineOf(file, cause);
-    return usage('E_JOB', `${line === undefined ? file : `${file}:${line}`}: ${oneLine(cause.message)}`, 'Correct the job; types are stripped, so enums, namespaces and the like are not understood.');
+    return usage('E_JOB', `${placeOf(file, cause)}: ${oneLine(cause.message)}`, 'Correct it; types are stripped, so enums, namespaces and the like are not understood.');
   }
   return usage('E_JOB', `${file} threw ${cause.name}: ${oneLine(cause.message)}`, 'A job is a description: it needs no environment and no input.');
 }
 
 /** Node writes FILE:LINE at the head of the stack of a syntax error; it may lie in a file that the job imports. */
-function lineOf(file: string, error: Error): string | undefined {
-  const head = (error.stack ?? '').split('\n')[0]!;
-  const at = /^(.*):(\d+)$/.exec(head);
-  if (at === null) return undefined;
+function placeOf(file: string, error: Error): string {
+  const at = /^(.*):(\d+)$/.exec((error.stack ?? '').split('\n')[0]!);
+  if (at === null) return file;
   const named = at[1]!.startsWith('file:') ? fileURLToPath(at[1]!) : at[1]!;
-  return named === file ? at[2] : `(in ${named}:${at[2]})`;
+  return named === file ? `${file}:${at[2]}` : `${named}:${at[2]}, imported by the job ${file}`;
 }
 
 const oneLine = (text: string): string => text.split('\n').map((l) => l.trim()).filter((l) => l !== '').slice(0, 2).join(' ');

@@ -1,0 +1,178 @@
+/**
+ * Dedup alone: ns an event on the way in, resends with another event_time in hot hours and in cold ones, memory, and the time to open again;
+ * beside it the naive way, one RocksDB key an id, asked by getMany, on the same ids, in turns with it. `node bench/dedup.ts [MILLIONS]`.
+ */
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import { openRocks } from '../state/rocksdb.ts';
+import type { Store } from '../state/store.ts';
+import { CONFLICT, EventColumns, FRESH } from '../topology/batch.ts';
+import { Dedup } from '../topology/dedup/dedup.ts';
+
+const HOUR = 3600000, SLICE = 4096, COMMIT = 500_000, DAY0 = 20_000 * 24 * HOUR;
+const KEY: [number, number] = [0x12345678, 0x9abcdef0];
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-bench-dedup-'));
+
+/** Ids are a function of their number, as random as UUIDv4 and made again at will. */
+function fill(ids: Uint32Array, at: number, n: number): void {
+  let x = Math.imul(n + 1, 0x9e3779b1);
+  for (let j = 0; j < 4; j++) {
+    x = Math.imul(x ^ (x >>> 16), 0x85ebca6b) + n;
+    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35) + j;
+    ids[at + j] = x ^ (x >>> 16);
+  }
+  ids[at] = n;
+}
+
+interface Run {
+  readonly total: number;
+  readonly spanMs: number;
+  readonly resends: number;
+}
+/** Event i: 3 % are resends of an earlier number; time runs through the span. */
+function slice(out: EventColumns, from: number, run: Run): void {
+  out.count = Math.min(SLICE, run.total - from);
+  for (let i = 0; i < out.count; i++) {
+    const n = from + i;
+    const source = run.resends > 0 && (Math.imul(n, 0x9e3779b1) >>> 0) % 1000 < run.resends * 1000 ? Math.floor(n * (((Math.imul(n, 0x85ebca6b) >>> 0) % 1000) / 1000)) : n;
+    fill(out.id, i * 4, source);
+    out.time[i] = DAY0 + Math.floor((source / run.total) * run.spanMs);
+    out.fingerprint[i] = source;
+  }
+}
+
+function mb(bytes: number): string {
+  return `${Math.round(bytes / 1048576)} MB`;
+}
+function commit(dedup: Dedup, store: Store): void {
+  const batch = store.batch();
+  dedup.write(batch);
+  store.commit(batch);
+}
+
+function ingest(dedup: Dedup, store: Store, run: Run): void {
+  const events = new EventColumns(SLICE, 0), verdict = new Uint8Array(SLICE);
+  let admitMs = 0, commitMs = 0, slowest = 0, slowestCommit = 0, fresh = 0, seen = 0;
+  for (let from = 0; from < run.total; from += SLICE) {
+    slice(events, from, run);
+    let t = performance.now();
+    dedup.admit(events, verdict);
+    t = performance.now() - t;
+    admitMs += t;
+    slowest = Math.max(slowest, t);
+    for (let i = 0; i < events.count; i++) if (verdict[i] === FRESH) fresh++;
+    seen += events.count;
+    if (seen < COMMIT && from + SLICE < run.total) continue;
+    seen = 0;
+    t = performance.now();
+    commit(dedup, store);
+    t = performance.now() - t;
+    commitMs += t;
+    slowestCommit = Math.max(slowestCommit, t);
+  }
+  const per = (ms: number) => Math.round((ms / run.total) * 1e6);
+  console.log(`  ${run.total / 1e6}M events over ${run.spanMs / HOUR} h: admit ${per(admitMs)} ns, commit ${per(commitMs)} ns an event; slowest slice ${slowest.toFixed(0)} ms, commit ${slowestCommit.toFixed(0)} ms; ${fresh} fresh`);
+  const s = dedup.stats();
+  console.log(`  identities in memory ${mb(s.memoryBytes)}, directory ${mb(s.directoryBytes)}, rss ${mb(process.memoryUsage().rss)}; ${s.rebuilds} rebuilds, ${s.pointReads} point reads, ${s.hourLoads} hour loads, ${s.evictions} evictions, ${s.compactions} compactions`);
+}
+
+/** Resends of `count` ids from number `from` to `to`, each with the newest time of all: every one must be a conflict. */
+function resend(dedup: Dedup, run: Run, from: number, to: number, count: number, what: string): void {
+  const events = new EventColumns(SLICE, 0), verdict = new Uint8Array(SLICE);
+  let ms = 0, right = 0;
+  for (let at = 0; at < count; at += SLICE) {
+    events.count = Math.min(SLICE, count - at);
+    for (let i = 0; i < events.count; i++) {
+      const n = from + ((Math.imul(at + i, 0x9e3779b1) >>> 0) % (to - from));
+      fill(events.id, i * 4, n);
+      events.time[i] = DAY0 + run.spanMs - 1 - ((at + i) % 1000);
+      events.fingerprint[i] = n + 1;
+    }
+    const t = performance.now();
+    dedup.admit(events, verdict);
+    ms += performance.now() - t;
+    for (let i = 0; i < events.count; i++) if (verdict[i] === CONFLICT) right++;
+  }
+  console.log(`  ${count} resends with another event_time, ${what}: ${(count / ms / 1e3).toFixed(2)}M/s (${Math.round((ms / count) * 1e6)} ns), ${right} conflicts`);
+}
+
+async function scenario(name: string, run: Run, cold: boolean): Promise<void> {
+  console.log(`\n${name}`);
+  const dir = path.join(root, name.replaceAll(/\W/g, '-'));
+  let store = await openRocks(dir);
+  let dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
+  ingest(dedup, store, { ...run });
+  const plain = { ...run, resends: 0 }, hot = Math.floor(run.total * Math.max(0, 1 - (2.5 * HOUR) / run.spanMs));
+  const known = run.resends === 0;
+  if (known) resend(dedup, plain, hot, run.total, 1_000_000, 'hot hours');
+  if (known && cold) resend(dedup, plain, 0, run.total, 20_000, 'all hours, first questions');
+  if (known && cold) resend(dedup, plain, 0, run.total, 1_000_000, 'all hours');
+  const max = dedup.maxTime;
+  await store.close();
+  store = await openRocks(dir);
+  dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
+  const t = performance.now();
+  dedup.open(max);
+  console.log(`  open: ${(performance.now() - t).toFixed(0)} ms for ${dedup.stats().identities} identities, rss ${mb(process.memoryUsage().rss)}`);
+  await store.close();
+}
+
+interface Naive {
+  open(options: object): Promise<void>;
+  close(): Promise<void>;
+  _getManySync(keys: Buffer[]): (Buffer | undefined)[];
+  _chainedBatch(): { _put(k: Buffer, v: Buffer): void; _writeSync(o: object): void };
+}
+async function againstNaive(total: number): Promise<void> {
+  console.log(`\nagainst the naive way (one key an id, getMany), in turns, ${total / 1e6}M ids, commits of 100k`);
+  const { RocksLevel } = createRequire(import.meta.url)('@nxtedition/rocksdb') as { RocksLevel: new (dir: string) => Naive };
+  const naive = new RocksLevel(path.join(root, 'naive'));
+  await naive.open({ createIfMissing: true });
+  const store = await openRocks(path.join(root, 'ours'));
+  const dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
+  const run = { total, spanMs: 24 * HOUR, resends: 0.03 }, events = new EventColumns(SLICE, 0), verdict = new Uint8Array(SLICE);
+  let oursMs = 0, naiveMs = 0, batch = naive._chainedBatch(), pending = new Set<string>(), differ = 0, since = 0;
+  for (let from = 0; from < total; from += SLICE) {
+    slice(events, from, run);
+    since += SLICE;
+    let t = performance.now();
+    dedup.admit(events, verdict);
+    if (since >= 100_000) commit(dedup, store);
+    oursMs += performance.now() - t;
+    t = performance.now();
+    const keys = Array.from({ length: events.count }, (_, i) => Buffer.from(events.id.buffer.slice(i * 16, i * 16 + 16)));
+    const found = naive._getManySync(keys);
+    for (let i = 0; i < keys.length; i++) {
+      const name = keys[i]!.toString('latin1'), fresh = found[i] === undefined && !pending.has(name);
+      if (fresh !== (verdict[i] === FRESH)) differ++;
+      if (!fresh) continue;
+      pending.add(name);
+      const value = Buffer.alloc(12);
+      value.writeUInt32LE(events.fingerprint[i]!);
+      value.writeDoubleLE(events.time[i]!, 4);
+      batch._put(keys[i]!, value);
+    }
+    if (since >= 100_000) {
+      batch._writeSync({ sync: true });
+      batch = naive._chainedBatch();
+      pending = new Set();
+      since = 0;
+    }
+    naiveMs += performance.now() - t;
+  }
+  console.log(`  ours ${Math.round((oursMs / total) * 1e6)} ns, naive ${Math.round((naiveMs / total) * 1e6)} ns an event, fsync included: ratio ${(naiveMs / oursMs).toFixed(1)}; ${differ} answers differ`);
+  await naive.close();
+  await store.close();
+}
+
+try {
+  const most = Number(process.argv[2] ?? 10) * 1e6;
+  await scenario('1M ids, 24 h, 3 % resends', { total: 1e6, spanMs: 24 * HOUR, resends: 0.03 }, false);
+  await scenario(`${most / 1e6}M ids, 24 h, 3 % resends`, { total: most, spanMs: 24 * HOUR, resends: 0.03 }, false);
+  await scenario(`${most / 1e6}M ids, 30 days`, { total: most, spanMs: 720 * HOUR - 1, resends: 0 }, true);
+  await againstNaive(Math.min(most, 1e6));
+} finally {
+  fs.rmSync(root, { recursive: true, force: true });
+}

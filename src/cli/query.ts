@@ -109,7 +109,7 @@ async function print(client: Client, sql: string, settings: Record<string, strin
     }
   } catch (error) {
     if (error instanceof ClickHouseError && error.code === READONLY && settings['readonly'] !== undefined && /setting/.test(error.message)) {
-      // The user is read only already, and may choose no settings; the format goes in the statement's place of last resort.
+      // This user may only read as it is, and may choose no settings.
       return print(client, sql, { default_format: settings['default_format']! });
     }
     throw fault(error, hasBegun);
@@ -119,10 +119,13 @@ async function print(client: Client, sql: string, settings: Record<string, strin
 function fault(error: unknown, hasBegun: boolean): unknown {
   if (error instanceof BrokenAnswer) return new TallyError('E_QUERY', `The answer broke off: ${error.message}.`, 'What was printed is a part of the answer.', EXIT_FAULT, error);
   if (!(error instanceof ClickHouseError)) {
-    return hasBegun ? new TallyError('E_QUERY', `The answer broke off: ${messageOf(error)}.`, 'What was printed is a part of the answer.', EXIT_FAULT, error) : askFault('the query', error);
+    return hasBegun ? new TallyError('E_QUERY', `The answer broke off: ${brokenBy(error)}.`, 'What was printed is a part of the answer.', EXIT_FAULT, error) : askFault('the query', error);
   }
   if (isAuthentication(error)) return askFault('the query', error);
   if (isTooMuch(error)) return new TallyError('E_QUERY', `${messageOf(error)}.`, 'The query asks for more than this ClickHouse may use: narrow it, by window_start for example.', EXIT_FAULT, error);
   const hint = error.code === READONLY || error.code === ACCESS_DENIED ? 'tally query only reads.' : 'The tables: tally query ... "SHOW TABLES"; the columns of one: "DESCRIBE ads_hourly".';
   return new TallyError('E_QUERY', `${messageOf(error)}.`, hint, EXIT_USAGE, error);
 }
+
+/** Bytes that had come but were not read yet are lost with the connection, and ClickHouse's own words with them. */
+const brokenBy = (error: unknown): string => (error instanceof Error && error.message === 'aborted' ? 'ClickHouse gave up in the middle of it' : messageOf(error));

@@ -21,10 +21,19 @@ export async function* answer(client: Client, sql: string, settings: Readonly<Re
   }
 }
 
+/** ClickHouse ends a broken answer by breaking the connection as well: after the mark that is no news. */
+async function* whole(stream: AsyncIterable<Buffer>, isExpected: () => boolean): AsyncGenerator<Buffer> {
+  try {
+    yield* stream;
+  } catch (error) {
+    if (!isExpected()) throw error;
+  }
+}
+
 export async function* untilException(stream: AsyncIterable<Buffer>, tag: string): AsyncGenerator<Uint8Array> {
   const mark = Buffer.from(`__exception__\r\n${tag}\r\n`);
   let held: Buffer = Buffer.alloc(0), isBroken = false;
-  for await (const chunk of stream) {
+  for await (const chunk of whole(stream, () => isBroken)) {
     held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
     if (isBroken) {
       held = held.subarray(0, ERROR_BYTES_MAX);

@@ -7,8 +7,9 @@ import { TallyError } from '../errors.ts';
 import type { Plan } from '../../topology/plan.ts';
 import { LAYOUTS, changesLayout, rowsLayout } from '../../topology/write/layout.ts';
 import type { Column, TableLayout } from '../../topology/write/layout.ts';
-import { command, identifier, literal, rows } from './client.ts';
+import { command, identifier, literal, makeClient, rows } from './client.ts';
 import type { Client } from './client.ts';
+import type { Endpoint } from './engine.ts';
 import { SHARED_VIEWS, planViews } from './views.ts';
 import type { View } from './views.ts';
 
@@ -44,6 +45,17 @@ export async function migrate(client: Client, m: Migration): Promise<void> {
   await register(client, m);
   for (const layout of layouts) await makeTable(client, existing, layout);
   await Promise.all(views.map((view) => command(client, `CREATE OR REPLACE VIEW ${identifier(view.name)} AS ${view.select} COMMENT '${MARK}'`)));
+}
+
+/** On a server elsewhere the database may be missing; making it takes a client that does not name it. */
+export async function makeDatabase(endpoint: Endpoint): Promise<void> {
+  const client = makeClient({ ...endpoint, database: 'default' }, { connections: 1 });
+  try {
+    const found = await rows(client, `SELECT 1 FROM system.databases WHERE name = ${literal(endpoint.database)}`);
+    if (found.length === 0) await command(client, `CREATE DATABASE IF NOT EXISTS ${identifier(endpoint.database)}`);
+  } finally {
+    await client.close();
+  }
 }
 
 export interface Existing {

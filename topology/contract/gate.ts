@@ -69,7 +69,10 @@ const RUNTIME = {
 function environment(contract: Contract, source: number, hashKey: readonly [number, number], out: EventColumns, slots: Slots): Record<string, unknown> {
   const double = new Float64Array(1);
   const inputs = Object.fromEntries(out.lo.flatMap((lo, j) => [[`inLo${j}`, lo], [`inHi${j}`, out.hi[j]!]]));
-  const known = contract.fields.map((f) => ((f.type === 'string' || f.type === 'date') && textPlan(f).known ? new KnownTexts(textRules(f)) : null));
+  const known = contract.fields.map((f) => {
+    const rules = f.type === 'string' || f.type === 'date' ? textRules(f) : null;
+    return rules !== null && textPlan(f).known ? new KnownTexts(rules) : null;
+  });
   const k0 = hashKey[0] | 0, k1 = hashKey[1] | 0;
   return {
     ...RUNTIME, ...inputs, known, out, k0, k1,

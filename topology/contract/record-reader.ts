@@ -67,7 +67,7 @@ export class RecordReader {
   /** An object, from its brace; at depth 1 its members are the fields. */
   private members(depth: number): boolean {
     if (depth > DEPTH_MAX) return this.fail(`is nested deeper than ${DEPTH_MAX}`);
-    const others = new Set<string>();
+    let others: Set<string> | null = null;
     let hint = 0;
     this.p++;
     this.space();
@@ -79,6 +79,7 @@ export class RecordReader {
       const field = depth === 1 ? this.fieldOf(keyStart, hint) : -1;
       if (field < 0) {
         const key = this.decoded(keyStart);
+        others ??= new Set();
         if (others.has(key)) return this.fail(`names the key ${JSON.stringify(key.slice(0, 80).toWellFormed())} twice`);
         others.add(key);
       } else if (this.kind[field] !== ABSENT) return this.fail(`names the key ${JSON.stringify(this.keys[field]!.toString())} twice`);

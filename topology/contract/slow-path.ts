@@ -23,7 +23,7 @@ interface Rule {
   readonly above: Decimal | null;
   readonly under: Decimal | null;
   readonly unit: Decimal | null;
-  readonly text: (text: string) => string | null;
+  readonly text: ((text: string) => string | null) | null;
   readonly validNumbers: readonly Decimal[] | null;
   readonly validTimes: readonly number[] | null;
 }
@@ -146,8 +146,12 @@ export class SlowPath {
       if (field.minLength !== null && length < field.minLength) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has ${length} characters, at least ${field.minLength} are asked`);
       if (field.maxLength !== null && length > field.maxLength) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has ${length} characters, at most ${field.maxLength} are allowed`);
     }
-    const broken = rule.text(this.reader.text.toString('utf8', start, end));
-    if (broken !== null) return this.no('INVALID_VALUE', field, `${this.source(i)} ${broken}`);
+    return this.textRules(rule, i);
+  }
+
+  private textRules(rule: Rule, i: number): Verdict | null {
+    const broken = rule.text === null ? null : rule.text(this.reader.text.toString('utf8', this.reader.start[i]!, this.reader.end[i]!));
+    if (broken !== null) return this.no('INVALID_VALUE', rule.field, `${this.source(i)} ${broken}`);
     this.keepText(i);
     return null;
   }
@@ -158,10 +162,7 @@ export class SlowPath {
     if (Number.isNaN(ms)) return this.no('INVALID_VALUE', rule.field, `${this.source(i)} is no date (YYYY-MM-DD)`);
     const outside = this.outside(rule.field, i, ms);
     if (outside !== null) return outside;
-    const broken = rule.text(this.reader.text.toString('utf8', start, end));
-    if (broken !== null) return this.no('INVALID_VALUE', rule.field, `${this.source(i)} ${broken}`);
-    this.keepText(i);
-    return null;
+    return this.textRules(rule, i);
   }
 
   private boolean(rule: Rule, i: number, value: boolean): Verdict | null {

@@ -1,6 +1,6 @@
 /**
  * What a text may be: formats (by the checks below, stricter than they need be rather than laxer), patterns (as written, Unicode,
- * unanchored) and valid values. Asked of the decoded text; null: fine, else the rule that it breaks, in words.
+ * unanchored) and valid values. Asked of the decoded text; the answer is null: fine, else the rule that it breaks, in words.
  */
 import type { Field } from './model.ts';
 
@@ -40,8 +40,9 @@ const FORMATS: Record<NonNullable<Field['format']>, (text: string) => boolean> =
   hostname: (text) => HOSTNAME.test(text),
 };
 
-/** The rules of a string or date field whose break is INVALID_VALUE, in the order in which they are told. */
-export function textRules(field: Field): (text: string) => string | null {
+/** The rules of a string or date field whose break is INVALID_VALUE, in the order in which they are told; null: it has none. */
+export function textRules(field: Field): ((text: string) => string | null) | null {
+  if (field.pattern === null && field.validPattern === null && field.format === null && field.validValues === null) return null;
   const pattern = field.pattern === null ? null : new RegExp(field.pattern, 'u');
   const validPattern = field.validPattern === null ? null : new RegExp(field.validPattern, 'u');
   const format = field.format;

@@ -36,9 +36,10 @@ export function lz4Inflate(frame: Uint8Array, maxBytes: number): Uint8Array {
     if (word === 0) break;
     if (size > head.blockMax || at + 4 + size > b.length) throw damaged(`a block of ${size} bytes`);
     const left = maxBytes - total;
-    const part = word >= STORED ? b.subarray(at + 4, at + 4 + size) : inflateBlock(b, at, size, Math.min(head.blockMax, left + 1), head, parts);
+    if (left <= 0 && size > 0) throw tooLarge(maxBytes);
+    const part = word >= STORED ? b.subarray(at + 4, at + 4 + size) : inflateBlock(b, at, size, left, head, parts);
+    if (part === undefined || part.length > left) throw tooLarge(maxBytes);
     total += part.length;
-    if (total > maxBytes) throw tooLarge(maxBytes);
     parts.push(part);
     at += 4 + size + (head.blockChecksum ? 4 : 0);
   }
@@ -47,8 +48,12 @@ export function lz4Inflate(frame: Uint8Array, maxBytes: number): Uint8Array {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, total);
 }
 
-/** The block reader wants the room it may use just before the block: where the frame has the block's size. It is put back. */
-function inflateBlock(b: Buffer, at: number, size: number, room: number, head: FrameHead, before: Uint8Array[]): Uint8Array {
+/**
+ * The block reader wants the room it may use just before the block: where the frame has the block's size. It is put back.
+ * Undefined: more than `left` bytes would come out.
+ */
+function inflateBlock(b: Buffer, at: number, size: number, left: number, head: FrameHead, before: Uint8Array[]): Uint8Array | undefined {
+  const room = Math.min(head.blockMax, left);
   const known = head.contentSize >= 0 && head.contentSize <= head.blockMax && before.length === 0 ? head.contentSize : room;
   // An LZ4 byte yields at most 255: a small block needs no big room.
   b.writeUInt32LE(Math.min(known, size * 255 + 64), at);
@@ -56,7 +61,7 @@ function inflateBlock(b: Buffer, at: number, size: number, room: number, head: F
     const packed = b.subarray(at, at + 4 + size);
     return head.independent || before.length === 0 ? uncompressSync(packed) : uncompressSync(packed, windowOf(before));
   } catch (cause) {
-    if (/too small/.test((cause as Error).message) && room < head.blockMax) throw tooLarge(room - 1);
+    if (/too small/.test((cause as Error).message) && room < head.blockMax) return undefined;
     throw damaged((cause as Error).message, cause);
   } finally {
     b.writeUInt32LE(size, at);

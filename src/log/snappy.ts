@@ -12,20 +12,20 @@ const XERIAL_HEADER_BYTES = 16;
 export function snappyInflate(bytes: Uint8Array, maxBytes: number): Uint8Array {
   if (!XERIAL.every((b, i) => bytes[i] === b)) return inflateRaw(bytes, 0, bytes.length, maxBytes);
   const parts: Uint8Array[] = [];
-  let left = maxBytes;
+  let total = 0;
   for (let at = XERIAL_HEADER_BYTES; at < bytes.length; ) {
     const size = at + 4 <= bytes.length ? int32At(bytes, at) : -1;
     at += 4;
     if (size < 0 || at + size > bytes.length) throw damaged('a block reaches beyond its end');
-    const part = inflateRaw(bytes, at, at + size, left);
-    left -= part.length;
+    const part = inflateRaw(bytes, at, at + size, maxBytes, total);
+    total += part.length;
     parts.push(part);
     at += size;
   }
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
-function inflateRaw(b: Uint8Array, from: number, end: number, maxBytes: number): Uint8Array {
+function inflateRaw(b: Uint8Array, from: number, end: number, maxBytes: number, before: number = 0): Uint8Array {
   let at = from, size = 0, unit = 1, byte = 128;
   while (byte >= 128) {
     if (at >= end || unit > 2 ** 28) throw damaged('its length does not end');
@@ -33,7 +33,7 @@ function inflateRaw(b: Uint8Array, from: number, end: number, maxBytes: number):
     size += (byte & 127) * unit;
     unit *= 128;
   }
-  if (size > maxBytes) throw tooLarge(maxBytes);
+  if (before + size > maxBytes) throw tooLarge(maxBytes);
   // An element of three bytes yields at most 64.
   if (size > (end - at) * 64) throw damaged('it announces more than its bytes can hold');
   const out = Buffer.allocUnsafeSlow(size);

@@ -1,6 +1,6 @@
 /**
  * Dedup alone: ns an event on the way in, resends with another event_time in hot hours and in cold ones, memory, and the time to open again;
- * beside it the naive way, one RocksDB key an id, asked by getMany, on the same ids, in turns with it. `node bench/dedup.ts [MILLIONS]`.
+ * beside it the naive way, one RocksDB key an id, asked by getMany, on the same ids, in turns with it. `node bench/dedup.ts [MILLIONS [small|day|month|naive]]`.
  */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -168,11 +168,11 @@ async function againstNaive(total: number): Promise<void> {
 }
 
 try {
-  const most = Number(process.argv[2] ?? 10) * 1e6;
-  await scenario('1M ids, 24 h, 3 % resends', { total: 1e6, spanMs: 24 * HOUR, resends: 0.03 }, false);
-  await scenario(`${most / 1e6}M ids, 24 h, 3 % resends`, { total: most, spanMs: 24 * HOUR, resends: 0.03 }, false);
-  await scenario(`${most / 1e6}M ids, 30 days`, { total: most, spanMs: 720 * HOUR - 1, resends: 0 }, true);
-  await againstNaive(Math.min(most, 1e6));
+  const most = Number(process.argv[2] ?? 10) * 1e6, only = process.argv[3];
+  if (only === undefined || only === 'small') await scenario('1M ids, 24 h, 3 % resends', { total: 1e6, spanMs: 24 * HOUR, resends: 0.03 }, false);
+  if (only === undefined || only === 'day') await scenario(`${most / 1e6}M ids, 24 h, 3 % resends`, { total: most, spanMs: 24 * HOUR, resends: 0.03 }, false);
+  if (only === undefined || only === 'month') await scenario(`${most / 1e6}M ids, 30 days`, { total: most, spanMs: 720 * HOUR - 1, resends: 0 }, true);
+  if (only === undefined || only === 'naive') await againstNaive(Math.min(most, 1e6));
 } finally {
   fs.rmSync(root, { recursive: true, force: true });
 }

@@ -42,7 +42,7 @@ test('connection.json is for its owner alone and lets any client in', async () =
 
 test.each([
   'INSERT INTO t VALUES (2)', 'DROP TABLE t', 'TRUNCATE TABLE t', 'ALTER TABLE t DELETE WHERE 1', 'OPTIMIZE TABLE t', 'RENAME TABLE t TO u', 'CREATE TABLE u (a Int8) ENGINE = Memory',
-  'CREATE VIEW u AS SELECT 1', 'CREATE DATABASE u', 'SET readonly = 0', 'SELECT 1 SETTINGS readonly = 0', 'SYSTEM SHUTDOWN', 'SYSTEM STOP MERGES', `SELECT * FROM file('${secret}', 'LineAsString')`,
+  'CREATE VIEW u AS SELECT 1', 'CREATE DATABASE u', 'SET readonly = 0', 'SELECT 1 SETTINGS readonly = 0', 'SYSTEM SHUTDOWN', 'SYSTEM STOP MERGES t', 'SYSTEM DROP MARK CACHE', `SELECT * FROM file('${secret}', 'LineAsString')`,
   `SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')`, `SELECT * FROM remote('127.0.0.1:1', system.one)`, `INSERT INTO FUNCTION file('${secret}', 'TSV', 'a Int8') VALUES (1)`,
   `SELECT 1 INTO OUTFILE '${secret}.out'`, 'SELECT * FROM system.users', 'SELECT * FROM system.processes', `BACKUP TABLE t TO File('${secret}.bak')`,
 ])('the reader may not: %s', async (sql) => {

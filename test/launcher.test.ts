@@ -48,13 +48,11 @@ function start(version: string): { child: ChildProcess; line: () => Promise<stri
   const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   return { child, line: async () => String((await lines.next()).value) };
 }
+/** Ended; whether somebody has taken note of its end yet (a zombie) is not its own affair. */
 async function isGone(pid: number): Promise<boolean> {
   for (let i = 0; i < 200; i++) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return true;
-    }
+    const state = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim();
+    if (state === '' || state.startsWith('Z')) return true;
     await sleep(25);
   }
   return false;

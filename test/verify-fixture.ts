@@ -230,7 +230,7 @@ export function askOf(tables: Tables): Ask {
       for (const r of rows) counts.set(r.start_s as number, (counts.get(r.start_s as number) ?? 0) + 1);
       return [...counts].sort((a, b) => a[0] - b[0]).map(([start_s, n]) => ({ start_s, n: String(n) }));
     }
-    const range = />= (\d+) AND toUnixTimestamp\(window_start\) < (\d+)/.exec(sql);
+    const range = /window_start >= toDateTime\((\d+), 'UTC'\) AND window_start < toDateTime\((\d+), 'UTC'\)/.exec(sql);
     if (range !== null) return rows.filter((r) => (r.start_s as number) >= Number(range[1]) && (r.start_s as number) < Number(range[2]));
     const place = /topic = '(\w+)' AND partition = (\d+) AND `offset` > (-?\d+) AND `offset` < (\d+)/.exec(sql);
     if (place === null) return rows;

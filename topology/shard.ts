@@ -86,7 +86,7 @@ export class Shard {
 
   /** Bytes in memory that only a commit lets go. */
   get pendingBytes(): number {
-    return this.quarantine.bytes;
+    return this.quarantine.bytes + this.windows.stats().pendingBytes;
   }
 
   /** Takes one whole record batch of the partition; records below its offset have been read before and are skipped. */

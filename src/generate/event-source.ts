@@ -45,13 +45,16 @@ export const DEFAULTS: GenerateOptions = {
 const DISORDER_MS = 3 * MINUTE;
 /** Of several contracts the first has most events, and each one more this share of it. */
 const SHARES = [1, 0.08, 0.02];
-const PRESENT = 0.7;
+/** Of an optional field: mostly there, else left out, and null now and then. */
+const PRESENT = 0.7, NULL = 0.71;
+const NULL_TEXT = Buffer.from('null');
 
 interface Source {
   readonly contract: Contract;
   readonly id: Field;
   readonly time: Field;
-  readonly plain: readonly { name: Buffer; write: WriteValue; kind: 'id' | 'time' | 'key' | 'value' }[];
+  /** In the contract's order. `name` is `,"name":`; the first comma becomes the brace. */
+  readonly fields: readonly { name: Buffer; write: WriteValue; kind: 'id' | 'time' | 'key' | 'value' | 'optional' }[];
   /** By key: the bytes of the grouping fields, each with its name, in the contract's order. */
   readonly keyBytes: (Buffer[] | undefined)[];
   readonly idText: ((n: number) => string) | null;
@@ -134,8 +137,14 @@ export class EventSource {
     line.length = 0;
     key.length = 0;
     let group = 0;
-    for (const { name, write, kind } of from.plain) {
-      if (kind === 'key') line.put(keyBytes[group++]!);
+    for (const { name, write, kind } of from.fields) {
+      if (kind === 'optional') {
+        const u = random.unit();
+        if (u >= NULL) continue;
+        line.put(name);
+        if (u < PRESENT) write(line, random, time);
+        else line.put(NULL_TEXT);
+      } else if (kind === 'key') line.put(keyBytes[group++]!);
       else if (kind === 'id') {
         line.put(name);
         const at = line.length;
@@ -149,6 +158,7 @@ export class EventSource {
       }
     }
     line.room(1);
+    line.bytes[0] = 123;
     line.bytes[line.length++] = 125;
   }
 
@@ -169,7 +179,7 @@ export class EventSource {
 
   private keyBytesOf(source: number, k: number): Buffer[] {
     const values = this.groups[source]!.values(k);
-    return this.sources[source]!.plain.filter((p) => p.kind === 'key').map((p) => Buffer.from(`${p.name.toString()}${values.get(nameIn(p.name))!}`));
+    return this.sources[source]!.fields.filter((p) => p.kind === 'key').map((p) => Buffer.from(`${p.name.toString()}${values.get(nameIn(p.name))!}`));
   }
 
   /** The same id, a second earlier: another content. */
@@ -184,7 +194,7 @@ export class EventSource {
   }
 }
 
-/** `{"name":` or `,"name":` back to the name. */
+/** `,"name":` back to the name. */
 const nameIn = (bytes: Buffer): string => JSON.parse(bytes.toString().slice(1, -1)) as string;
 
 function pick(contract: Contract, what: string, said: string | null, fits: (f: Field) => boolean, usual: readonly string[]): Field {
@@ -211,13 +221,14 @@ function sourceOf(contract: Contract, o: GenerateOptions, groups: readonly Field
     line.time(ms);
     line.put(quote);
   };
-  const plain = contract.fields.map((f, i) => {
-    const name = Buffer.from(`${i === 0 ? '{' : ','}${JSON.stringify(f.name)}:`), kind = f === id ? 'id' : f === time ? 'time' : groups.includes(f) ? 'key' : 'value';
-    return { name, kind, write: kind === 'time' ? writeTime : kind === 'value' ? writerOf(f, PRESENT) : writeNothing } as const;
+  const fields = contract.fields.map((f) => {
+    const name = Buffer.from(`,${JSON.stringify(f.name)}:`);
+    const kind = f === id ? 'id' : f === time ? 'time' : groups.includes(f) ? 'key' : f.required ? 'value' : 'optional';
+    return { name, kind, write: kind === 'time' ? writeTime : kind === 'value' || kind === 'optional' ? writerOf(f) : writeNothing } as const;
   });
   const isFree = id.type === 'string' && id.pattern === null && id.validPattern === null && id.validValues === null && (id.format === null || id.format === 'uuid');
   const uuid = isFree && (id.minLength ?? 0) <= 36 && (id.maxLength ?? 36) >= 36;
-  return { contract, id, time, plain, keyBytes: [], idText: id.type === 'integer' || uuid ? null : textsOf(id).text };
+  return { contract, id, time, fields, keyBytes: [], idText: id.type === 'integer' || uuid ? null : textsOf(id).text };
 }
 
 const writeNothing: WriteValue = () => {};

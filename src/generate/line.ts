@@ -25,7 +25,7 @@ export class Line {
   }
   text(text: string): void {
     this.room(text.length * 3);
-    this.length += this.bytes.utf8Write(text, this.length);
+    this.length += this.bytes.write(text, this.length, 'utf8');
   }
   /** A whole number, |n| < 2^53. */
   integer(n: number): void {

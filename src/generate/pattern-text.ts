@@ -6,6 +6,8 @@
 export interface PatternTexts {
   readonly count: number;
   text(n: number): string;
+  /** All texts are this and the number. */
+  readonly prefix?: string;
 }
 
 const ATOM = /\\d|\\w|\\[.\-/_^$*+?()[\]{}|\\]|\[(?!\^)(?:\\.|[^\]\\])+\]|\((?:\?:)?([^()[\]{}*+?\\]+)\)|[^\\[\](){}*+?.^$|]/y;

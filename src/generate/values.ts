@@ -72,18 +72,13 @@ function named(f: Field): PatternTexts {
     return { count, text: (n) => (n % count).toString(36).padStart(least, '0') };
   }
   const prefix = `${f.name.replace(/_id$/, '').slice(0, 3)}-`;
-  return { count: Math.min(2 ** 31, 10 ** (most - prefix.length)), text: (n) => `${prefix}${String(n).padStart(Math.max(0, least - prefix.length), '0')}` };
+  const count = Math.min(2 ** 31, 10 ** (most - prefix.length));
+  if (least <= prefix.length + 1) return { count, prefix, text: (n) => `${prefix}${n}` };
+  return { count, text: (n) => `${prefix}${String(n).padStart(least - prefix.length, '0')}` };
 }
 
-export function writerOf(field: Field, present: number): WriteValue {
-  const put = plainWriter(field);
-  if (field.required) return put;
-  // An optional field stays away now and then: as null here, since both are absence; `event-source` leaves some names out.
-  const nothing = Buffer.from('null');
-  return (line, random, time) => (random.unit() < present ? put(line, random, time) : line.put(nothing));
-}
-
-function plainWriter(f: Field): WriteValue {
+/** Puts a valid value of the field. */
+export function writerOf(f: Field): WriteValue {
   switch (f.type) {
     case 'string': {
       const texts = textsOf(f), known: Buffer[] = [];
@@ -91,7 +86,14 @@ function plainWriter(f: Field): WriteValue {
         for (let n = 0; n < texts.count; n++) known.push(Buffer.from(JSON.stringify(texts.text(n))));
         return (line, random) => line.put(known[random.below(known.length)]!);
       }
-      return (line, random) => line.text(JSON.stringify(texts.text(random.below(Math.min(texts.count, 1_000_000)))));
+      const many = Math.min(texts.count, 1_000_000);
+      if (texts.prefix === undefined) return (line, random) => line.text(JSON.stringify(texts.text(random.below(many))));
+      const open = Buffer.from(JSON.stringify(texts.prefix).slice(0, -1)), quote = Buffer.from('"');
+      return (line, random) => {
+        line.put(open);
+        line.integer(random.below(many));
+        line.put(quote);
+      };
     }
     case 'boolean': {
       const values = (f.validValues ?? [true, false]).map((v) => Buffer.from(String(v)));

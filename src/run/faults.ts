@@ -1,6 +1,7 @@
 /** Turns what the lower rooms throw into what a person is told. What is not known here is a bug and goes on as it is. */
 import { BatchError } from '../../topology/consume/cursor.ts';
 import { OverflowError } from '../../topology/window/accumulators.ts';
+import { ZoneRulesError } from '../../topology/window/windows.ts';
 import { StoreError, StoreLockedError } from '../../state/errors.ts';
 import { TallyError } from '../errors.ts';
 
@@ -8,6 +9,9 @@ export function toTallyError(error: unknown): unknown {
   if (error instanceof TallyError) return error;
   if (error instanceof OverflowError) {
     return new TallyError('E_OVERFLOW', error.message, 'the run stopped with its state as it was; look for wrong values in the source, or sum a smaller unit', 3, error);
+  }
+  if (error instanceof ZoneRulesError) {
+    return new TallyError('E_ZONE_RULES', error.message, 'run with the Node that wrote the state, or count anew: tally drop JOB --data DIR --yes', 3, error);
   }
   if (error instanceof BatchError) return new TallyError('E_CORRUPT_BATCH', error.message, 'restore the segment file from a good copy; nothing after it was counted', 3, error);
   if (error instanceof StoreLockedError) return new TallyError('E_LOCKED', error.message, 'another process works on this state: stop it first', 3, error);

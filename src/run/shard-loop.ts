@@ -19,7 +19,8 @@ const IDLE_MS = 25;
 const TURN_MS = 20;
 /** The clock moves the watermark of an idle source in steps, so that a log without news costs a commit now and then, not five a second. */
 const CLOCK_STEP_MS = 10_000;
-const PENDING_BYTES_MAX = 32 * 1024 * 1024;
+/** Quarantined records and late-touched windows wait in memory for a commit. */
+const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 /** Unsent bytes at which the source is paused; it goes on at half of it. */
 export const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
 /** An orderly stop waits this long for ClickHouse; what is unsent then is sent by the next run. */

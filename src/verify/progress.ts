@@ -17,13 +17,21 @@ export interface Progress {
   readonly text: string;
 }
 
+/** The generation that the views show: the newest with progress. */
+export async function latestGeneration(ask: Ask, plan: Plan): Promise<number> {
+  const [row] = await ask(`SELECT max(generation) AS generation, count() AS shards FROM tally_progress WHERE job = ${quote(plan.job)}`);
+  if (row === undefined || Number(row.shards) === 0) throw notRun(plan);
+  return Number(row.generation);
+}
+
+const notRun = (plan: Plan): TallyError =>
+  new TallyError('E_NO_PROGRESS', `The tables hold nothing of job ${plan.job} yet.`, 'Run it first: tally run JOB --log LOG --data DIR --until-end');
+
 export async function readProgress(ask: Ask, plan: Plan, generation: number): Promise<Progress> {
   const rows = await ask(`SELECT shard, shards, instance, toUnixTimestamp64Milli(final_to) AS final_to_ms, offsets, toUnixTimestamp64Milli(committed_at) AS committed_at_ms `
     + `FROM tally_progress WHERE job = ${quote(plan.job)} AND generation = ${generation} ORDER BY shard`);
   const shards = Number(rows[0]?.shards ?? 0);
-  if (shards === 0) {
-    throw new TallyError('E_NO_PROGRESS', `The tables hold nothing of job ${plan.job} yet.`, 'Run it first: tally run JOB --log LOG --data DIR --until-end');
-  }
+  if (shards === 0) throw notRun(plan);
   const committed: Committed[][] = Array.from({ length: shards }, () => []);
   let finalTo = rows.length < shards ? 0 : Infinity;
   for (const row of rows) {

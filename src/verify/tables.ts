@@ -86,7 +86,7 @@ export async function ranges(ask: Ask, view: string): Promise<{ from: number; to
 }
 
 export const inRange = (r: { from: number; to: number }): string =>
-  `toUnixTimestamp(window_start) >= ${r.from} AND toUnixTimestamp(window_start) < ${r.to}`;
+  `window_start >= toDateTime(${r.from}, 'UTC') AND window_start < toDateTime(${r.to}, 'UTC')`;
 
 interface TableCheck {
   readonly plan: Plan;

@@ -56,7 +56,9 @@ export function scaledInteger(value: Decimal, scale: number): bigint | 'fraction
   if (value.digits === '') return 0n;
   const exponent = value.exponent + scale;
   if (exponent < 0) return 'fraction';
-  if (value.digits.length + exponent > 19) return 'wide';
+  const length = value.digits.length + exponent;
+  if (length > 19) return 'wide';
+  if (length <= 15) return BigInt((value.negative ? -1 : 1) * Number(`${value.digits}e${exponent}`));
   const magnitude = BigInt(value.digits) * 10n ** BigInt(exponent);
   const result = value.negative ? -magnitude : magnitude;
   return result < INT64_MIN || result > INT64_MAX ? 'wide' : result;

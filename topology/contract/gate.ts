@@ -122,6 +122,7 @@ class ScannerGate implements CompiledGate {
     // A plain Uint8Array, also of a Buffer: the scanner then sees one kind of array only.
     const held = records.bytes;
     const bytes = new Uint8Array(held.buffer, held.byteOffset, held.byteLength);
+    const buffer = Buffer.from(held.buffer, held.byteOffset, held.byteLength);
     const view = new DataView(held.buffer, held.byteOffset, held.byteLength);
     for (let i = from; i < to; i++) {
       const start = records.valueStart[i]!, end = records.valueEnd[i]!;
@@ -132,13 +133,13 @@ class ScannerGate implements CompiledGate {
       } else {
         const latest = records.timestamp[i]! + this.fenceMs;
         if (!this.alwaysSlow && this.fast(bytes, view, start, end, latest)) this.finish(bytes, view, i);
-        else this.takeSlow(bytes, start, end, latest, i, rejected);
+        else this.takeSlow(buffer, start, end, latest, i, rejected);
       }
     }
     return out;
   }
 
-  private takeSlow(bytes: Uint8Array, start: number, end: number, latest: number, record: number, rejected: Rejection[]): void {
+  private takeSlow(bytes: Buffer, start: number, end: number, latest: number, record: number, rejected: Rejection[]): void {
     this.slow++;
     const verdict = this.judge.judge(bytes, start, end, latest);
     if (verdict !== null) {

@@ -4,6 +4,7 @@
  * Texts stand decoded in `text` (owned here, valid until the next record); other values stay in the record's own bytes.
  */
 import { isUtf8 } from 'node:buffer';
+import { PLAIN } from './value-bytes.ts';
 
 export const ABSENT = 0, NULL = 1, TEXT = 2, NUMBER = 3, TRUE = 4, FALSE = 5, NESTED = 6;
 const DEPTH_MAX = 512;
@@ -19,6 +20,9 @@ export class RecordReader {
   private bytes: Buffer = Buffer.alloc(0);
   private p = 0;
   private stop = 0;
+  private begin = 0;
+  /** Letters beyond ASCII were met, so the record was checked to be UTF-8. */
+  private letters = false;
   private textEnd = 0;
   private escaped = false;
 
@@ -29,8 +33,10 @@ export class RecordReader {
     this.end = new Int32Array(names.length);
   }
 
-  read(bytes: Uint8Array, start: number, end: number): boolean {
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  read(bytes: Buffer, start: number, end: number): boolean {
+    this.bytes = bytes;
+    this.begin = start;
+    this.letters = false;
     this.p = start;
     this.stop = end;
     this.textEnd = 0;
@@ -38,7 +44,6 @@ export class RecordReader {
     // Decoded, a text is never longer than in its record.
     if (this.text.length < end - start) this.text = Buffer.alloc(2 ** Math.ceil(Math.log2(end - start)));
     if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) return this.fail('begins with a byte order mark');
-    if (!isUtf8(this.bytes.subarray(start, end))) return this.fail('is not valid UTF-8');
     this.space();
     if (this.p === end) return this.fail('is empty');
     if (this.bytes[this.p] !== 0x7b) return this.fail('is not a JSON object');
@@ -175,16 +180,25 @@ export class RecordReader {
     return true;
   }
 
-  /** Past a string, from its quote; UTF-8 was checked before. */
+  /** Past a string, from its quote. Outside of strings a byte beyond ASCII is an error by itself. */
   private string(): boolean {
     this.escaped = false;
-    this.p++;
+    const { bytes, stop } = this;
+    let p = this.p + 1;
     for (;;) {
+      while (p < stop && (PLAIN[bytes[p]!] === 1 || (this.letters && bytes[p]! > 127))) p++;
+      this.p = p;
       const c = this.at();
+      if (c > 127) {
+        if (!isUtf8(bytes.subarray(this.begin, stop))) return this.fail('is not valid UTF-8');
+        this.letters = true;
+        continue;
+      }
       if (c < 32) return c < 0 ? this.unexpected() : this.fail('has a control character in a string');
       this.p++;
       if (c === 34) return true;
-      if (c === 92 && !this.escape()) return false;
+      if (!this.escape()) return false;
+      p = this.p;
     }
   }
 
@@ -224,9 +238,15 @@ export class RecordReader {
   }
 
   private keepText(field: number, from: number): true {
-    const start = this.textEnd;
-    if (this.escaped) this.textEnd += this.text.write(this.decoded(from), start, 'utf8');
-    else this.textEnd += this.bytes.copy(this.text, start, from + 1, this.p - 1);
+    const { bytes, text } = this;
+    const start = this.textEnd, length = this.p - from - 2;
+    if (this.escaped) this.textEnd += text.write(this.decoded(from), start, 'utf8');
+    else {
+      // A call of `copy` costs more than most texts are long.
+      if (length > 64) bytes.copy(text, start, from + 1, this.p - 1);
+      else for (let j = 0; j < length; j++) text[start + j] = bytes[from + 1 + j]!;
+      this.textEnd += length;
+    }
     this.kind[field] = TEXT;
     this.start[field] = start;
     this.end[field] = this.textEnd;
@@ -240,12 +260,13 @@ export class RecordReader {
       return this.keys.findIndex((k) => k.equals(key));
     }
     const s = keyStart + 1, n = this.p - 1 - s;
-    for (let j = 0; j < this.keys.length; j++) {
-      const at = (hint + j) % this.keys.length;
-      const key = this.keys[at]!;
+    const { keys, bytes } = this;
+    for (let j = 0, at = hint; j < keys.length; j++, at++) {
+      if (at >= keys.length) at = 0;
+      const key = keys[at]!;
       if (key.length !== n) continue;
       let same = 0;
-      while (same < n && key[same] === this.bytes[s + same]) same++;
+      while (same < n && key[same] === bytes[s + same]) same++;
       if (same === n) return at;
     }
     return -1;

@@ -60,7 +60,7 @@ export class SlowPath {
   private readonly reader: RecordReader;
   private readonly slots: Slots;
   private readonly timeAt: number;
-  private bytes: Uint8Array = new Uint8Array(0);
+  private bytes: Buffer = Buffer.alloc(0);
 
   constructor(contract: Contract, time: string, slots: Slots) {
     this.rules = contract.fields.map(ruleOf);
@@ -75,7 +75,7 @@ export class SlowPath {
   }
 
   /** null: the record is valid and its values stand in the slots. `latest`: the last event time before the fence. */
-  judge(bytes: Uint8Array, start: number, end: number, latest: number): Verdict | null {
+  judge(bytes: Buffer, start: number, end: number, latest: number): Verdict | null {
     if (!this.reader.read(bytes, start, end)) return { code: 'UNPARSEABLE', field: '', detail: `the value ${this.reader.why}` };
     this.bytes = bytes;
     this.slots.ready[0] = 0;
@@ -98,7 +98,7 @@ export class SlowPath {
     // Four bytes a character are enough to cut in whole characters.
     const to = Math.min(end[i]!, start[i]! + 4 * SHOWN + 4);
     if (kind[i] === TEXT) return JSON.stringify(shown(this.reader.text.toString('utf8', start[i]!, to)));
-    return shown(Buffer.from(this.bytes.buffer, this.bytes.byteOffset + start[i]!, to - start[i]!).toString('utf8'));
+    return shown(this.bytes.toString('utf8', start[i]!, to));
   }
 
   private field(rule: Rule, i: number): Verdict | null {
@@ -174,8 +174,7 @@ export class SlowPath {
   }
 
   private decimal(i: number): Decimal {
-    const text = Buffer.from(this.bytes.buffer, this.bytes.byteOffset + this.reader.start[i]!, this.reader.end[i]! - this.reader.start[i]!).toString('latin1');
-    return parseDecimal(text)!;
+    return parseDecimal(this.bytes.toString('latin1', this.reader.start[i]!, this.reader.end[i]!))!;
   }
 
   /** Bounds, multipleOf, then valid values: of every number alike. */

@@ -18,7 +18,7 @@ import { recover, storedTotal } from './recovery.ts';
 const HOUR_MS = 3600000;
 /** Above it, two live hours could bear one tag. */
 export const HORIZON_MAX_MS = 42 * 24 * HOUR_MS;
-const MEMORY_BYTES = 256 << 20, DIRECTORY_SLOTS = 1 << 21;
+const MEMORY_BYTES = 256 << 20, DIRECTORY_SLOTS = 1 << 22;
 
 export interface DedupOptions {
   readonly store: Store;
@@ -98,7 +98,7 @@ export class Dedup {
   }
 
   admit(events: EventColumns, verdict: Uint8Array): void {
-    this.#identities.makeRoom();
+    this.#identities.makeRoom(events.count);
     const hash = this.#hash, directory = this.#directory;
     for (let from = 0; from < events.count; from += LANES) {
       const n = Math.min(LANES, events.count - from);

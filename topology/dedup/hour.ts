@@ -41,6 +41,6 @@ export class Hour {
   }
   /** Bytes that `packed` takes in memory, its index included. */
   packedBytes(): number {
-    return this.packedCount * (ENTRY_BYTES + 16);
+    return this.packedCount * (ENTRY_BYTES + 12);
   }
 }

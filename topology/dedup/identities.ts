@@ -23,7 +23,12 @@ export interface Tuning {
   /** Segments of an hour that has parts, before it is compacted again. */
   readonly segmentsMax: number;
 }
-export const TUNING: Tuning = { partEntries: 3600, segmentEntries: 16384, coldAfterHours: 3, compactBytes: 4 << 20, segmentsMax: 256 };
+export const TUNING: Tuning = { partEntries: 1024, segmentEntries: 8192, coldAfterHours: 3, compactBytes: 4 << 20, segmentsMax: 256 };
+
+/** An hour that was not used for that many events may give way to one that is asked. */
+const IDLE_EVENTS = 1 << 20;
+/** Values that one read of the store takes at once: 10 MB at most. */
+const PAGE = 64;
 
 export class Identities {
   readonly hours = new Map<number, Hour>();
@@ -38,7 +43,9 @@ export class Identities {
   #doomed: Hour[] = [];
   #debris: Uint8Array[] = [];
   #job: CompactionJob | null = null;
+  /** Events so far, and when an eviction for room was last tried. */
   #clock = 0;
+  #triedAt = -Infinity;
   #roomDue = false;
   /** Counts commits. While one is being made, nothing is let go: what it writes can't be read back yet. */
   #writes = 0;
@@ -77,8 +84,7 @@ export class Identities {
     if (hour.parts === 0) return FRESH;
     if (hour.packed === null) {
       hour.asks++;
-      const worth = hour.asks > Math.max(2, hour.parts / 2) && hour.packedBytes() <= this.#bytesMax / 2;
-      if (!worth) return this.#askPart(hour, id, p, fingerprint, b);
+      if (hour.asks <= Math.max(2, hour.parts / 2) || !this.#roomFor(hour)) return this.#askPart(hour, id, p, fingerprint, b);
       this.#loadPacked(hour);
     }
     return hour.packed!.find(id, p, fingerprint, a, this.#hash);
@@ -105,13 +111,13 @@ export class Identities {
   }
 
   /** To be called before a slice: lets go of memory once a commit has made that safe. */
-  makeRoom(): void {
-    this.#clock++;
+  makeRoom(events: number): void {
+    this.#clock += events;
     if (!this.#roomDue) return;
     this.#roomDue = false;
     this.bytes = 0;
     for (const hour of this.hours.values()) this.bytes += hour.bytes();
-    if (this.bytes > this.#bytesMax) this.#evict(this.#bytesMax * 0.875, null);
+    if (this.bytes > this.#bytesMax) this.#evict(this.#bytesMax * 0.875, null, Infinity);
   }
 
   total(): number {
@@ -248,12 +254,23 @@ export class Identities {
   #admitLoad(hour: Hour, bytes: number): void {
     this.counters.hourLoads++;
     this.bytes += bytes;
-    if (this.bytes > this.#bytesMax && !this.#writing) this.#evict(Math.max(0, this.#bytesMax * 0.875 - bytes), hour);
+    if (this.bytes > this.#bytesMax && !this.#writing) this.#evict(this.#bytesMax, hour, Infinity);
+  }
+
+  /** Parts are worth loading as a whole only in place of what nobody asks: else hours would push each other out by turns. */
+  #roomFor(hour: Hour): boolean {
+    const need = hour.packedBytes();
+    if (need > this.#bytesMax / 2) return false;
+    if (this.bytes + need > this.#bytesMax && this.#clock >= this.#triedAt + IDLE_EVENTS / 16) {
+      this.#triedAt = this.#clock;
+      this.#evict(this.#bytesMax * 0.875 - need, hour, this.#clock - IDLE_EVENTS);
+    }
+    return this.bytes + need <= this.#bytesMax;
   }
 
   #eachSegment(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
     for (let seq = hour.segFirst; seq < hour.segNext; ) {
-      const rows = this.#store.range(identityKey(hour.hour, SEGMENT, seq), identityKey(hour.hour, SEGMENT, hour.segNext), 16);
+      const rows = this.#store.range(identityKey(hour.hour, SEGMENT, seq), identityKey(hour.hour, SEGMENT, hour.segNext), PAGE);
       if (rows.length === 0) throw new Error(`segment ${seq} of hour ${hour.hour} is not in the store`);
       for (const [, value] of rows) visitValue(value, visit);
       seq += rows.length;
@@ -262,7 +279,7 @@ export class Identities {
 
   #eachPart(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
     for (let part = 0; part < hour.parts; ) {
-      const rows = this.#store.range(identityKey(hour.hour, PART, hour.gen, part), identityKey(hour.hour, PART, hour.gen, hour.parts), 16);
+      const rows = this.#store.range(identityKey(hour.hour, PART, hour.gen, part), identityKey(hour.hour, PART, hour.gen, hour.parts), PAGE);
       if (rows.length === 0) throw new Error(`part ${part} of hour ${hour.hour} is not in the store`);
       for (const [, value] of rows) visitValue(value, visit);
       part += rows.length;
@@ -278,12 +295,12 @@ export class Identities {
     return scan(words, words.length / ENTRY_WORDS, id, p, fingerprint);
   }
 
-  /** The least recently used first; never what is not in the store yet. */
-  #evict(target: number, keep: Hour | null): void {
+  /** The least recently used first, of those last used before `usedBefore`; never what is not in the store yet. */
+  #evict(target: number, keep: Hour | null, usedBefore: number): void {
     const held = [...this.hours.values()].filter((h) => h !== keep && (h.raw !== null || h.packed !== null));
     held.sort((x, y) => x.usedAt - y.usedAt);
     for (const hour of held) {
-      if (this.bytes <= target) return;
+      if (this.bytes <= target || hour.usedAt >= usedBefore) return;
       const before = hour.bytes();
       hour.packed = null;
       hour.asks = 0;

@@ -8,7 +8,7 @@ import type { Identities } from './identities.ts';
 import { decodeManifest, decodeTotal, entryWords, IDENTITIES_FROM, IDENTITIES_TO, MANIFEST, PART, readIdentityKey, SEGMENT, TOTAL_HOUR, TOTAL_KEY } from './layout.ts';
 import { ENTRY_WORDS } from './entries.ts';
 
-const PAGE = 16;
+const PAGE = 64;
 
 export function storedTotal(store: Store): number {
   const value = store.get(TOTAL_KEY);

@@ -5,7 +5,7 @@ if (major < 20) {
   process.stderr.write('tally: E_NODE: Node ' + process.versions.node + ' is too old: tally starts with Node 20 or newer.\nhint: install a newer Node (https://nodejs.org) and try again.\n');
   process.exitCode = 2;
 } else {
-  import('./launch.mjs').then(function (launcher) {
+  void import('./launch.mjs').then(function (launcher) {
     return launcher.launch(process.argv.slice(2));
   });
 }

@@ -4,17 +4,15 @@
  * so no child inherits it. Two locks in one process exclude each other as well.
  */
 import fs from 'node:fs';
-import { DataType, load, open as openLibrary } from 'ffi-rs';
 import { monotonicMs } from './clock.ts';
 import { TallyError } from './errors.ts';
+import { libc, openLibc } from './libc.ts';
 
 const LOCK_EX = 2, LOCK_NB = 4, EINTR = 4;
 const EWOULDBLOCK = process.platform === 'darwin' ? 35 : 11;
 const POLL_MS = 20;
-const LIBRARIES = process.platform === 'darwin' ? ['/usr/lib/libSystem.B.dylib'] : ['libc.so.6', 'libc.so'];
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
-let libraryOpen = false;
 
 export class FileLock {
   readonly path: string;
@@ -82,27 +80,7 @@ export class FileLock {
 /** 0, or the errno. */
 function flockNow(fd: number): number {
   for (;;) {
-    const answer = load({
-      library: 'libc', funcName: 'flock', retType: DataType.I32,
-      paramsType: [DataType.I32, DataType.I32], paramsValue: [fd, LOCK_EX | LOCK_NB], errno: true,
-    }) as unknown as { value: number; errnoCode: number };
-    if (answer.value === 0) return 0;
-    if (answer.errnoCode !== EINTR) return answer.errnoCode === 0 ? EWOULDBLOCK : answer.errnoCode;
+    const errno = libc('flock', fd, LOCK_EX | LOCK_NB);
+    if (errno !== EINTR) return errno;
   }
-}
-
-function openLibc(): void {
-  if (libraryOpen) return;
-  let cause: unknown;
-  for (const path of LIBRARIES) {
-    try {
-      openLibrary({ library: 'libc', path });
-      libraryOpen = true;
-      return;
-    } catch (error) {
-      cause = error;
-    }
-  }
-  throw new TallyError('E_LOCK', `The C library cannot be loaded on ${process.platform}/${process.arch}, so nothing can be locked.`,
-    'Run on Linux or macOS.', undefined, cause);
 }

@@ -72,7 +72,7 @@ test('every command has help with usage, options and examples of its own, three 
     expect(done.stdout).toContain(`Usage: tally ${name}`);
     expect(done.stdout, name).toMatch(new RegExp(`Examples:\\n(.*\\n)*.*tally ${name}`));
     expect(all.stdout).toContain(`  ${name} `);
-    for (const line of done.stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(200);
+    for (const line of done.stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(160);
   }
   expect(tally('help', 'audit').stdout).toBe(tally('audit', '-h').stdout);
   expect(tally('help').stdout).toBe(all.stdout);

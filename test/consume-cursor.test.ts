@@ -25,7 +25,7 @@ function fails(raw: Uint8Array, limit?: number): BatchError {
   throw new Error('nothing was wrong');
 }
 
-function snappyLiterals(b: Buffer): Buffer {
+function snappyLiterals(b: Buffer<ArrayBuffer>): Buffer {
   const size: number[] = [];
   for (let n = b.length; ; n >>>= 7) {
     if (n < 128) { size.push(n); break; }
@@ -40,11 +40,11 @@ function snappyLiterals(b: Buffer): Buffer {
 }
 
 /** The frame that Kafka's Java client writes: independent blocks of 64 KiB, no content size. */
-function lz4Blocks(b: Buffer, blockBytes: number, flags: number): Buffer {
-  const sample = compressFrameSync(Buffer.from('x')), parts = [Buffer.from(sample.subarray(0, 4)), Buffer.from([flags, 0x40, 0])];
+function lz4Blocks(b: Buffer<ArrayBuffer>, blockBytes: number, flags: number): Buffer {
+  const sample = compressFrameSync(Buffer.from('x')), parts: Buffer[] = [Buffer.from(sample.subarray(0, 4)), Buffer.from([flags, 0x40, 0])];
   for (let at = 0; at < b.length; at += blockBytes) {
     const part = b.subarray(at, at + blockBytes), before = b.subarray(Math.max(0, at - 65536), at);
-    const packed = (flags & 0x20) !== 0 || at === 0 ? compressSync(part) : compressSync(part, before);
+    const packed: Buffer = (flags & 0x20) !== 0 || at === 0 ? compressSync(part) : compressSync(part, before);
     packed.writeUInt32LE(packed.length - 4, 0);
     parts.push(packed);
   }
@@ -75,7 +75,7 @@ describe('the cursor over a record batch', () => {
     const records = Array.from({ length: 3000 }, (_, i) => ({ ...text(`record ${i} ${'pad'.repeat(i % 30)}`), timestamp: 1000 + i }));
     const plain = encodeRecords(records, 1000), want = wanted(records);
     const xerial = (block: number): Buffer => {
-      const parts = [Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1])];
+      const parts: Buffer[] = [Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0, 0, 0, 0, 1, 0, 0, 0, 1])];
       for (let at = 0; at < plain.length; at += block) {
         const packed = snappyLiterals(plain.subarray(at, at + block)), size = Buffer.alloc(4);
         size.writeInt32BE(packed.length);

@@ -38,7 +38,7 @@ test('no file is a drawer for anything: no utils, helpers, common, misc, index, 
 test('only their owners name RocksDB, the engine and foreign functions', () => {
   const owners: Record<string, RegExp> = {
     '@nxtedition/rocksdb': /^state\/rocksdb\.ts$/,
-    'ffi-rs': /^src\/(lock|clickhouse\/engine[a-z-]*)\.ts$/,
+    'ffi-rs': /^src\/(libc|clickhouse\/engine[a-z-]*)\.ts$/,
     chdb: /^src\/clickhouse\/engine[a-z-]*\.ts$/,
   };
   for (const [name, owner] of Object.entries(owners)) {

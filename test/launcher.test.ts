@@ -129,20 +129,6 @@ test('a launcher that is killed with -9 takes its program with it', async () => 
   expect(await isGone(pid)).toBe(true);
 });
 
-test('a program that has something else to do when the launcher is gone does that', async () => {
-  bringNode();
-  const watch = JSON.stringify(path.join(root, 'src/cli/launcher.ts'));
-  program(`const { watchLauncher, onLauncherGone } = await import(${watch}); watchLauncher();
-    const { writeFileSync } = await import('node:fs');
-    onLauncherGone(() => { writeFileSync(${JSON.stringify(path.join(dir, 'said'))}, String(process.env.TALLY_LAUNCHER_FD)); process.exit(0); });
-    ${COUNTING}`);
-  const { child, line } = start('20.1.0');
-  const pid = Number(await line());
-  child.kill('SIGKILL');
-  expect(await isGone(pid)).toBe(true);
-  expect(fs.readFileSync(path.join(dir, 'said'), 'utf8')).toBe('undefined');
-});
-
 const LOCKFILE = { packages: { '': {}, 'node_modules/a': { version: '1.0.0', integrity: 'x' }, 'node_modules/b': { version: '2.0.0', dev: true }, 'node_modules/c': { version: '1.0.0', optional: true } } };
 /** An npm that notes that it was called, takes its time, and installs what the lock file says. */
 const NPM = `const fs = require('fs'); fs.appendFileSync('calls', process.argv.slice(2).join(' ') + '\\n');

@@ -32,7 +32,7 @@ export function varint(n: number): number[] {
 
 const blob = (b: Uint8Array | null): number[] => (b === null ? varint(-1) : [...varint(b.length), ...b]);
 
-export function encodeRecords(records: readonly Given[], baseTimestamp: number): Buffer {
+export function encodeRecords(records: readonly Given[], baseTimestamp: number): Buffer<ArrayBuffer> {
   const parts = records.map((r, i) => {
     const headers = (r.headers ?? []).flatMap(([k, v]) => [...blob(Buffer.from(k)), ...blob(v === null ? null : Buffer.from(v))]);
     const body = [0, ...varint(r.timestamp - baseTimestamp), ...varint(r.offset ?? i), ...blob(r.key), ...blob(r.value), ...varint(r.headers?.length ?? 0), ...headers];

@@ -50,15 +50,12 @@ id: sale
 name: sale
 version: 1.0.0
 status: active
-servers:
-  - { server: log, type: kafka, host: localhost:9092, format: json }
 schema:
   - name: sale
     physicalName: shop.sale
     physicalType: topic
-    logicalType: object
     properties:
-      - { name: id, logicalType: string, required: true, logicalTypeOptions: { minLength: 1, maxLength: 64 } }
+      - { name: id, logicalType: string, required: true, primaryKey: true, logicalTypeOptions: { minLength: 1, maxLength: 64 } }
       - { name: at, logicalType: timestamp, required: true }
       - { name: shop, logicalType: string, required: true }
       - { name: cents, logicalType: integer, required: true }

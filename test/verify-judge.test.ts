@@ -105,7 +105,7 @@ describe('the oracle and the gate', () => {
   test.each<[string, Contract, Plan]>([['the ads contract', { ...ADS, id: 'ads' }, ADS_PLAN], ['a contract of every rule', ALL, ALL_PLAN]])('say the same of %s, whole and mutated', (_, contract, plan) => {
     const random = new Random(11), values: Uint8Array[] = [];
     random.reset(1);
-    for (const value of generateEvents(contract.id === 'ads' ? contract : simplified(contract), { events: 4000, seed: 5, malformed: 0.3, conflicts: 0.1 })) {
+    for (const value of generateEvents(contract.id === 'ads' ? contract : simplified(contract), { events: 2000, seed: 5, malformed: 0.3, conflicts: 0.1 })) {
       values.push(value, mutate(value, random), mutate(value, random));
     }
     const judge = makeJudge(contract, plan.maxRecordBytes), gate = gateOutcomes(contract, plan, values, arrival);
@@ -116,17 +116,16 @@ describe('the oracle and the gate', () => {
       const judged = judge(Buffer.from(value));
       let verdict = Array.isArray(judged) ? '' : `${(judged as Refusal).code} ${(judged as Refusal).field}`;
       if (Array.isArray(judged) && (judged[timeAt] as number) > arrival + plan.fenceMs) verdict = `FUTURE_TIME ${plan.time}`;
-      expect(`${verdict} of ${Buffer.from(value).toString('latin1')}`).toBe(`${gate[i]!.verdict} of ${Buffer.from(value).toString('latin1')}`);
+      if (verdict !== gate[i]!.verdict) expect.fail(`the oracle says ${verdict || 'valid'}, the gate ${gate[i]!.verdict || 'valid'}, of ${Buffer.from(value).toString()}`);
       codes.add(verdict.split(' ')[0]!);
       if (verdict !== '' || !Array.isArray(judged)) continue;
       const content = keyText(reads.map((r) => judged[r]!)), { fingerprint } = gate[i]!;
-      expect(contents.get(content) ?? fingerprint).toBe(fingerprint);
-      expect(fingerprints.get(fingerprint) ?? content).toBe(content);
+      if ((contents.get(content) ?? fingerprint) !== fingerprint || (fingerprints.get(fingerprint) ?? content) !== content) expect.fail(`another fingerprint of ${content}`);
       contents.set(content, fingerprint);
       fingerprints.set(fingerprint, content);
     }
     expect([...codes].sort()).toEqual(expect.arrayContaining(['', 'INVALID_VALUE', 'MISSING_FIELD', 'TYPE_MISMATCH', 'UNPARSEABLE', 'VALUE_OUT_OF_RANGE']));
-    expect(contents.size).toBeGreaterThan(1000);
+    expect(contents.size).toBeGreaterThan(700);
   });
 
   /** The generator makes texts of simple patterns only. */
@@ -140,7 +139,7 @@ describe('the oracle and the gate', () => {
     for (const zone of ['UTC', 'Europe/Berlin', 'America/New_York', 'Asia/Kolkata', 'Australia/Lord_Howe', 'America/Sao_Paulo', 'America/St_Johns', 'Pacific/Apia', 'Asia/Kathmandu', 'Africa/Casablanca']) {
       for (const size of ['hour', 'day'] as const) {
         const own = windowsOf(zone, size), clock = new ZoneClock(zone);
-        for (let i = 0; i < 300; i++) {
+        for (let i = 0; i < 30; i++) {
           const time = random.below(2 ** 31) * 1000 + random.below(1000), { start, end } = clock.windowOf(time, size);
           expect([zone, size, time, own(time).start, own(time).end]).toEqual([zone, size, time, start, end]);
           // Near the edges, where a change of clocks shows.

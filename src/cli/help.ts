@@ -25,7 +25,7 @@ export function helpOf(command: Command): string {
   const examples = command.examples.map((e) => `  ${e}\n`).join('');
   return `tally ${command.name}: ${command.summary}
 
-Usage: tally ${command.name} ${command.usage}
+${wrap(`Usage: tally ${command.name} ${command.usage}`, WIDTH).join('\n         ')}
 
 Options:
 ${columns([...options, ['--help', 'this text']])}

@@ -1,16 +1,16 @@
 /**
- * The pipe to the launcher (bin/launch.mjs): its end-of-file means that the launcher is gone, and then this process may not go
- * on. A command that has children of its own hands in what ends them too.
+ * The pipe to the launcher (bin/launch.mjs): its end-of-file means that the launcher is gone, however it died, and then this
+ * process may not go on.
  */
 import { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { libc } from '../libc.ts';
 
-const EXIT_KILLED = 137;
-let gone: () => void = () => process.exit(EXIT_KILLED);
+/** Not process.exit: it would wait for worker threads and close their state in order. What may be killed at any moment may be killed at this one. */
+const dieAtOnce = (): boolean => process.kill(process.pid, 'SIGKILL');
 
-/** What happens when the launcher is gone, in place of an exit at once. */
-export function onLauncherGone(callback: () => void): void {
-  gone = callback;
-}
+/** The kernel tells, also while this thread is too busy to read the pipe. */
+const PR_SET_PDEATHSIG = 1;
 
 /** Called once, at the start. Without a launcher (started by hand) nothing is watched. */
 export function watchLauncher(): void {
@@ -18,8 +18,9 @@ export function watchLauncher(): void {
   // Taken out, so that no process started from here takes the number for its own.
   delete process.env['TALLY_LAUNCHER_FD'];
   if (!(fd > 2)) return;
+  if (process.platform === 'linux') libc('prctl', PR_SET_PDEATHSIG, constants.signals.SIGKILL);
   const pipe = new Socket({ fd, readable: true, writable: false });
-  pipe.on('close', () => gone());
+  pipe.on('close', dieAtOnce);
   pipe.on('error', () => {});
   pipe.resume();
   pipe.unref();

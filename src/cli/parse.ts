@@ -27,7 +27,7 @@ export function parse(command: Command, words: readonly string[]): Args {
   for (const token of tokens) {
     if (token.kind === 'positional') positionals.push(token.value);
     if (token.kind !== 'option') continue;
-    if (token.name in values) throw wrongUse(`${token.rawName} is given twice.`, see);
+    if (Object.hasOwn(values, token.name)) throw wrongUse(`${token.rawName} is given twice.`, see);
     values[token.name] = valueOf(command, token);
   }
   if (values['help'] === true) return { positionals, values };

@@ -52,7 +52,7 @@ function write(file: string, text: string): void {
     writeFileSync(half, text);
     renameSync(half, file);
   } catch (cause) {
-    rmSync(half, { force: true });
+    if (existsSync(half)) rmSync(half);
     throw usage('E_OUT', `${file} cannot be written: ${(cause as Error).message}`, 'Name a file in a directory that can be written to.');
   }
 }

@@ -101,10 +101,10 @@ async function startLocked(o: EngineOptions, library: string, lock: FileLock): P
     writePrivate(config, engineConfig({ file: config, port, nonce, writerPassword, readerPassword, memoryBytesMax: o.memoryBytesMax ?? MEMORY_BYTES_MAX }));
     const child = new Child(library, config, o.dir);
     const url = `http://127.0.0.1:${port}`, writer = { url, user: WRITER, password: writerPassword };
-    const failure = await untilReady(child, writer, nonce, began);
+    const failure = (await untilReady(child, writer, nonce, began)) ?? (await makeDatabase(child, writer));
     if (failure === undefined) {
       if (access?.port !== port || access.password !== readerPassword) writeAccess(o.dir, { port, password: readerPassword });
-      return ready(o, child, lock, { port, writer, readerPassword, began });
+      return started(o, child, lock, { port, writer, readerPassword, began });
     }
     await child.kill();
     if (attempt >= START_ATTEMPTS || failure.kind === 'other') throw engineFault(o.dir, failure.text);
@@ -114,13 +114,25 @@ async function startLocked(o: EngineOptions, library: string, lock: FileLock): P
   }
 }
 
-async function ready(o: EngineOptions, child: Child, lock: FileLock, at: { port: number; writer: { url: string; user: string; password: string }; readerPassword: string; began: number }): Promise<Engine> {
-  const { url } = at.writer, database = DATABASE;
-  const created = await ask(at.writer, `CREATE DATABASE IF NOT EXISTS ${database}`, READY_MS_MAX);
-  if (!created.ok) {
-    await child.kill();
-    throw engineFault(o.dir, created.text);
+async function makeDatabase(child: Child, writer: Writer): Promise<Failure | undefined> {
+  try {
+    const created = await ask(writer, `CREATE DATABASE IF NOT EXISTS ${DATABASE}`, READY_MS_MAX);
+    return created.ok ? undefined : { kind: 'other', text: created.text };
+  } catch {
+    // It died just now.
+    await child.exited;
+    return failureOf(child);
   }
+}
+
+interface Writer {
+  readonly url: string;
+  readonly user: string;
+  readonly password: string;
+}
+
+function started(o: EngineOptions, child: Child, lock: FileLock, at: { port: number; writer: Writer; readerPassword: string; began: number }): Engine {
+  const { url } = at.writer, database = DATABASE;
   const reader: Connection = { url, user: READER, password: at.readerPassword, database, pid: child.pid };
   if (o.publish === true) writeConnection(o.dir, reader);
   let ending = false;
@@ -145,10 +157,10 @@ async function ready(o: EngineOptions, child: Child, lock: FileLock, at: { port:
   };
 }
 
-type Failure = { readonly kind: 'port' | 'locked' | 'other'; readonly text: string };
+type Failure = { readonly kind: 'port' | 'again' | 'other'; readonly text: string };
 
 /** Asks for a word that only this very child knows: another engine on the port does not pass for it. */
-async function untilReady(child: Child, writer: { url: string; user: string; password: string }, nonce: string, began: number): Promise<Failure | undefined> {
+async function untilReady(child: Child, writer: Writer, nonce: string, began: number): Promise<Failure | undefined> {
   for (;;) {
     if (child.how !== undefined) return failureOf(child);
     if (/Address already in use/i.test(child.stderr)) return { kind: 'port', text: child.stderr };
@@ -168,7 +180,9 @@ async function untilReady(child: Child, writer: { url: string; user: string; pas
 function failureOf(child: Child): Failure {
   const text = child.stderr === '' ? `it ended with ${child.how}` : child.stderr;
   if (/Address already in use/i.test(text)) return { kind: 'port', text };
-  return { kind: /Cannot lock file|Another server instance|\(CANNOT_OPEN_FILE\)/i.test(text) ? 'locked' : 'other', text };
+  // Killed from outside is no fault of its own.
+  const isAgain = child.how === 'SIGKILL' || child.how === 'SIGTERM' || /Cannot lock file|Another server instance|\(CANNOT_OPEN_FILE\)/i.test(text);
+  return { kind: isAgain ? 'again' : 'other', text };
 }
 
 function engineFault(dir: string, said: string): TallyError {

@@ -47,6 +47,8 @@ const DISORDER_MS = 3 * MINUTE;
 const SHARES = [1, 0.08, 0.02];
 /** Of an optional field: mostly there, else left out, and null now and then. */
 const PRESENT = 0.7, NULL = 0.71;
+/** How far an original is looked for, where nearly all are resends or malformed. */
+const TRIES = 100;
 const NULL_TEXT = Buffer.from('null');
 
 interface Source {
@@ -93,12 +95,14 @@ export class EventSource {
     random.reset(n);
     const u = random.unit();
     this.arrivalMs = this.arrival(n);
-    if (u < o.duplicates && n > 0) return this.event(this.earlier(n));
-    if (u < o.duplicates + o.conflicts && n > 0) {
+    // The first is always an original, so that there is one to send again.
+    if (n === 0) return this.event(0);
+    if (u < o.duplicates) return this.event(this.earlier(n));
+    if (u < o.duplicates + o.conflicts) {
       this.event(this.earlier(n));
       return this.contradict();
     }
-    if (u >= o.duplicates + o.conflicts && u < o.duplicates + o.conflicts + o.malformed) {
+    if (u < o.duplicates + o.conflicts + o.malformed) {
       this.event(n);
       random.reset(n + 2 ** 51);
       const { contract, id, time } = this.sources[this.source]!;
@@ -121,7 +125,7 @@ export class EventSource {
   private earlier(n: number): number {
     const { random } = this, isNear = random.unit() < 0.9;
     let j = isNear ? n - 1 - random.below(Math.min(n, 5000)) : random.below(n);
-    while (j > 0 && !this.isOriginal(j)) j--;
+    for (let tries = 0; j > 0 && !this.isOriginal(j); tries++) j = tries < TRIES ? j - 1 : 0;
     return j;
   }
 

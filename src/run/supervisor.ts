@@ -90,7 +90,7 @@ async function runIn(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Re
     const opened = await crew.opened;
     tables = await connect(o.clickhouse, o.data, o.warn);
     tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
-    await fitTables(tables.endpoint, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance }, opened);
+    await fitTables(tables, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance }, opened);
     const config = {
       log: o.log, shards, untilEnd: o.untilEnd, finish: o.finish, commitEvents: o.commitEvents, clickhouse: o.clickhouse === undefined ? 'embedded' : tables.endpoint.url,
     };

@@ -4,11 +4,14 @@ import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
 import { checkInstance } from '../clickhouse/instance.ts';
 import { migrate } from '../clickhouse/schema.ts';
 import { superviseEngine } from '../clickhouse/supervise.ts';
+import { monotonicMs } from '../clock.ts';
+import { TallyError } from '../errors.ts';
 import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
 import { engineDir } from './places.ts';
 
 export interface Connected {
   readonly endpoint: ClickHouseEndpoint;
+  readonly isEmbedded: boolean;
   onEndpoint(callback: (endpoint: ClickHouseEndpoint) => void): void;
   /** Rejects when there is no ClickHouse any more; never resolves. */
   readonly failed: Promise<never>;
@@ -18,13 +21,14 @@ export interface Connected {
 /** `url` undefined: the embedded engine of the data directory. */
 export async function connect(url: string | undefined, dataDir: string, warn: (sentence: string) => void): Promise<Connected> {
   if (url !== undefined) {
-    return { endpoint: parseEndpoint(url), onEndpoint: () => {}, failed: new Promise<never>(() => {}), close: async () => {} };
+    return { endpoint: parseEndpoint(url), isEmbedded: false, onEndpoint: () => {}, failed: new Promise<never>(() => {}), close: async () => {} };
   }
   const engine = await superviseEngine({ dir: engineDir(dataDir), publish: true, onTrouble: warn });
   return {
     get endpoint() {
       return engine.admin;
     },
+    isEmbedded: true,
     onEndpoint: (callback) => engine.onRestart(callback),
     failed: engine.failed,
     close: () => engine.stop(),
@@ -38,8 +42,21 @@ export interface Belonging {
   readonly instance: string;
 }
 
+/** The engine may be killed at any moment, also at this one: it is started again, and asked again. */
+const ASK_MS_MAX = 15_000, ASK_AGAIN_MS = 200;
+
 /** Refuses tables that do not belong to this state, then makes and migrates what is missing. */
-export async function fitTables(endpoint: ClickHouseEndpoint, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
+export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
+  for (const end = monotonicMs() + ASK_MS_MAX; ; await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))) {
+    try {
+      return await fitOnce(tables.endpoint, b, opened);
+    } catch (error) {
+      if (!tables.isEmbedded || !(error instanceof TallyError) || error.code !== 'E_CLICKHOUSE_DOWN' || monotonicMs() > end) throw error;
+    }
+  }
+}
+
+async function fitOnce(endpoint: ClickHouseEndpoint, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
   const client = makeClient(endpoint);
   try {
     await checkInstance(client, {

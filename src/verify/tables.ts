@@ -67,8 +67,8 @@ export function showMeasure(type: MeasureType, scale: number, value: Measure): s
 
 /** Names and values of the measures in which two rows differ; null when they are equal. */
 export function differing(plan: Plan, expected: readonly Measure[], found: readonly Measure[]): { expected: string; found: string } | null {
+  if (plan.measures.every((_, i) => expected[i] === found[i])) return null;
   const out = plan.measures.map((m, i) => ({ m, i })).filter(({ i }) => expected[i] !== found[i]);
-  if (out.length === 0) return null;
   const say = (row: readonly Measure[]): string => out.map(({ m, i }) => `${m.name}=${showMeasure(m.type, m.scale, row[i]!)}`).join(' ');
   return { expected: say(expected), found: say(found) };
 }
@@ -128,19 +128,16 @@ async function checkView(o: TableCheck, view: string, bit: number): Promise<numb
 
 function checkRow(o: TableCheck, view: string, bit: number, row: ViewRow): void {
   const { plan, differences } = o, check = bit === LIVE ? 'live' : 'final';
-  const at = { window: row.start, key: showKey(plan, row.key) };
+  const say = (expected: string, found: string): void => differences.add(check, view, expected, found, { window: row.start, key: showKey(plan, row.key) });
   const cell = o.windows.get(row.start)?.get(viewKey(plan, row));
-  if (cell === undefined) return differences.add(check, view, 'no row', 'a row of a window and key without events', at);
-  if ((cell.seen & bit) !== 0) return differences.add(check, view, 'one row', 'the same window and key again', at);
+  if (cell === undefined) return say('no row', 'a row of a window and key without events');
+  if ((cell.seen & bit) !== 0) return say('one row', 'the same window and key again');
   cell.seen |= bit;
-  if (bit === FINAL && cell.end > o.finalTo) return differences.add(check, view, 'no row before its window is final', 'a row', at);
+  if (bit === FINAL && cell.end > o.finalTo) return say('no row before its window is final', 'a row');
   const wrong = differing(plan, cell.measures, row.measures);
-  if (wrong !== null) differences.add(check, view, wrong.expected, wrong.found, at);
-  if (row.end !== cell.end) differences.add(check, view, `window_end ${new Date(cell.end).toISOString()}`, new Date(row.end).toISOString(), at);
-  if (bit === LIVE) checkState(o, view, cell, String(row.raw.state), at);
-}
-
-function checkState(o: TableCheck, view: string, cell: Cell, state: string, at: { window: number; key: string }): void {
-  const due = cell.end > o.finalTo ? 'provisional' : cell.corrected ? 'corrected' : 'final';
-  if (state !== due) o.differences.add('live', view, `state ${due}`, `state ${state}`, at);
+  if (wrong !== null) say(wrong.expected, wrong.found);
+  if (row.end !== cell.end) say(`window_end ${new Date(cell.end).toISOString()}`, new Date(row.end).toISOString());
+  if (bit === FINAL) return;
+  const due = cell.end > o.finalTo ? 'provisional' : cell.corrected ? 'corrected' : 'final', state = String(row.raw.state);
+  if (state !== due) say(`state ${due}`, `state ${state}`);
 }

@@ -1,9 +1,9 @@
 /**
  * Windows by the calendar of a zone: the instants between which an event's hour or day lies. A window begins where the zone's
  * clock first shows a new hour (day), so a day of a change of clocks has 23 or 25 hours, and an hour that comes twice is
- * two windows. No window begins before 1970. Asked of Intl alone, once a minute of event time.
+ * two windows. No window begins before 1970. Asked of Intl alone, once a quarter of an hour.
  */
-const MINUTE = 60_000, HOUR = 3_600_000, DAY = 86_400_000;
+const HOUR = 3_600_000, DAY = 86_400_000, QUARTER = HOUR / 4;
 
 export interface Bounds {
   readonly start: number;
@@ -33,12 +33,12 @@ export function windowsOf(zone: string, size: 'hour' | 'day'): WindowOf {
   }
   const offset = makeOffset(zone), find = size === 'hour' ? hourOf : dayOf, known = new Map<number, Bounds>();
   return (time) => {
-    const minute = Math.floor(time / MINUTE);
-    let bounds = known.get(minute);
+    const quarter = Math.floor(time / QUARTER);
+    let bounds = known.get(quarter);
     if (bounds === undefined || time < bounds.start || time >= bounds.end) {
       const { start, end } = find(offset, time);
       bounds = { start: Math.max(start, 0), end };
-      known.set(minute, bounds);
+      known.set(quarter, bounds);
     }
     return bounds;
   };

@@ -44,19 +44,19 @@ function keyLines(source: Source, plan: Plan): string[] {
     lines.push(`// ${quoted(dimension.name)}: ${dimension.type}`);
     if (dimension.type === 'string') {
       rooms.push(`end[${at}] - start[${at}] + 5`);
-      lines.push(`t = keyText(bytes, view, start[${at}], end[${at}], t);`);
+      lines.push(`h = keyText(bytes, view, start[${at}], end[${at}], t, h); t += keySize(end[${at}] - start[${at}]);`);
     } else if (dimension.type === 'integer') {
       rooms.push('8');
-      lines.push(`keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8;`);
+      lines.push(`keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8; h = mix(mix(h, lo[${at}], secret), hi[${at}], secret);`);
     } else {
       rooms.push('1');
-      lines.push(`key[t++] = lo[${at}];`);
+      lines.push(`key[t++] = lo[${at}]; h = mix(h, lo[${at}], secret);`);
     }
   }
   const room = rooms.length === 0 ? [] : [`if (keyFrom + ${rooms.join(' + ')} > key.length) growKey(keyFrom + ${rooms.join(' + ')});`];
   return [
-    'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];', 'let t = keyFrom;', ...room, ...lines,
-    'keyEnd[i] = t;', 'const h = mixBytes(keySeed, keyView, keyFrom, t, secret);', 'keyHash[i] = avalanche(h);',
+    'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];', 'let t = keyFrom, h = keySeed;', ...room, ...lines,
+    'keyEnd[i] = t;', 'keyHash[i] = avalanche(h);',
   ];
 }
 

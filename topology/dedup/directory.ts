@@ -54,16 +54,16 @@ export class Directory {
 
   /** Adds identities that are known to be distinct; false when the table is full. */
   insert(words: Uint32Array, stride: number, count: number, tag: number, hash: IdentityHash): boolean {
-    const slots = this.slots, mask = this.mask;
+    const slots = this.slots, mask = this.mask, homes = hash.a, signs = hash.b;
     for (let from = 0; from < count; from += LANES) {
       const n = Math.min(LANES, count - from);
       if (this.used + n > this.limit) return false;
       hash.block(words, from * stride, stride, n);
-      this.touch(hash.a, n);
+      this.touch(homes, n);
       for (let i = 0; i < n; i++) {
-        let at = hash.a[i]! & mask;
+        let at = homes[i]! & mask;
         while (slots[at] !== 0) at = (at + 1) & mask;
-        slots[at] = (hash.b[i]! & ~TAG_MASK) | tag;
+        slots[at] = (signs[i]! & ~TAG_MASK) | tag;
       }
       this.used += n;
     }

@@ -12,6 +12,7 @@ export const ENTRY_BYTES = 20;
 export class Entries {
   words: Uint32Array;
   count = 0;
+  touched = 0;
   /** Entry + 1 at its home; 0 is empty. */
   #index: Int32Array | null = null;
   #indexed = 0;
@@ -60,13 +61,18 @@ export class Entries {
   #catchUp(hash: IdentityHash): void {
     if (this.#index === null || this.count > this.#index.length * 0.6) {
       this.#index = null;
-      this.#index = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(32, this.count * 2))));
+      // An hour that still grows would be indexed again and again, one that is full would waste memory.
+      const room = this.count * ENTRY_WORDS === this.words.length ? 2 : 4;
+      this.#index = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(32, this.count * room))));
       this.#indexed = 0;
     }
     const index = this.#index, mask = index.length - 1, homes = hash.a;
     for (let from = this.#indexed; from < this.count; from += LANES) {
       const n = Math.min(LANES, this.count - from);
       hash.block(this.words, from * ENTRY_WORDS, ENTRY_WORDS, n);
+      let sum = 0;
+      for (let i = 0; i < n; i++) sum += index[homes[i]! & mask]! & 1;
+      this.touched = sum;
       for (let i = 0; i < n; i++) {
         let at = homes[i]! & mask;
         while (index[at] !== 0) at = (at + 1) & mask;

@@ -24,14 +24,20 @@ export interface Untyped {
   readonly [field: string]: { readonly type: never; readonly required: never; readonly value: string | number | boolean };
 }
 
-/** Names of the fields of S that are as wanted; of several contracts (a union) those that are so in each of them. */
-type Fields<S extends Shape, Wanted> = { [K in keyof S & string]: S[K] extends Wanted ? K : never }[keyof S & string];
+/**
+ * Names of the fields of S that are as wanted; of several contracts (a union) those that are so in each of them. A key type
+ * rather than an index type, so that the compiler's message lists the names.
+ */
+type Fields<S extends Shape, Wanted> = keyof { [K in keyof S & string as S[K] extends Wanted ? K : never]: K };
 
 type RequiredOf<Type extends FieldKind> = { readonly type: Type; readonly required: true };
+/** Whether a field is, in all contracts alike, A, B or C; in a tuple, so that a union of contracts is not taken apart. */
+type Same<F, A, B, C = B> = [F] extends [A] ? true : [F] extends [B] ? true : [F] extends [C] ? true : false;
 
 /** Text or an integer, required, of one type in all contracts. */
-export type KeyField<S extends Shape> = Fields<S, RequiredOf<'string'>> | Fields<S, RequiredOf<'integer'>>;
-export type DimensionField<S extends Shape> = KeyField<S> | Fields<S, RequiredOf<'boolean'>>;
+export type KeyField<S extends Shape> = keyof { [K in keyof S & string as Same<S[K], RequiredOf<'string'>, RequiredOf<'integer'>> extends true ? K : never]: K };
+export type DimensionField<S extends Shape> =
+  keyof { [K in keyof S & string as Same<S[K], RequiredOf<'string'>, RequiredOf<'integer'>, RequiredOf<'boolean'>> extends true ? K : never]: K };
 export type TimeField<S extends Shape> = Fields<S, RequiredOf<'timestamp'>>;
 export type SummableField<S extends Shape> = Fields<S, { readonly type: 'integer' | 'decimal' }>;
 export type ComparableField<S extends Shape> = Fields<S, { readonly type: 'integer' | 'decimal' | 'number' | 'timestamp' }>;

@@ -37,20 +37,20 @@ export function count<Id extends string, S extends Shape>(source: Source<Id, S>,
   return measure('count', source, null, where);
 }
 /** The exact sum of an integer, or of a number whose multipleOf is a power of ten. A missing value adds 0. */
-export function sum<Id extends string, S extends Shape, F extends SummableField<S>>(
-  source: Source<Id, S>, field: F, where?: Where<NoInfer<S>>,
+export function sum<Id extends string, S extends Shape>(
+  source: Source<Id, S>, field: SummableField<NoInfer<S>>, where?: Where<NoInfer<S>>,
 ): Measure<Id> {
   return measure('sum', source, field, where);
 }
 /** The least value; NULL when there is none. */
-export function min<Id extends string, S extends Shape, F extends ComparableField<S>>(
-  source: Source<Id, S>, field: F, where?: Where<NoInfer<S>>,
+export function min<Id extends string, S extends Shape>(
+  source: Source<Id, S>, field: ComparableField<NoInfer<S>>, where?: Where<NoInfer<S>>,
 ): Measure<Id> {
   return measure('min', source, field, where);
 }
 /** The greatest value; NULL when there is none. */
-export function max<Id extends string, S extends Shape, F extends ComparableField<S>>(
-  source: Source<Id, S>, field: F, where?: Where<NoInfer<S>>,
+export function max<Id extends string, S extends Shape>(
+  source: Source<Id, S>, field: ComparableField<NoInfer<S>>, where?: Where<NoInfer<S>>,
 ): Measure<Id> {
   return measure('max', source, field, where);
 }

@@ -5,6 +5,7 @@
 import type { Shard, Written } from '../../topology/shard.ts';
 import { nowMs, monotonicMs } from '../clock.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
+import { placedFault } from '../log/faults.ts';
 import type { InStep } from '../log/in-step.ts';
 
 /** While behind, readers of the tables may wait this long for open windows' rows. */
@@ -70,7 +71,11 @@ export class ShardLoop {
     const { shard, source } = this.o;
     const next = source.next();
     if (next === undefined) return false;
-    shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
+    try {
+      shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
+    } catch (error) {
+      throw placedFault(error, next.topic, next.partition, next.batch.baseOffset);
+    }
     source.advance(next);
     return true;
   }
@@ -101,19 +106,23 @@ export class ShardLoop {
     const { drain } = this.o;
     if (drain.pendingBytes < OUTBOX_BYTES_MAX) return;
     this.paused = true;
-    while (!this.stopping && drain.pendingBytes > OUTBOX_BYTES_MAX / 2) await sleep(IDLE_MS);
+    while (!this.stopping && drain.pendingBytes > OUTBOX_BYTES_MAX / 2) {
+      drain.check();
+      await sleep(IDLE_MS);
+    }
     this.paused = false;
   }
 
   /** The last commit, what is unsent to ClickHouse, and the acknowledgement of that into the state. */
   private async end(): Promise<void> {
-    const { drain } = this.o;
+    const { drain, shard, source } = this.o;
     this.commit(false, true);
+    source.close();
     if (this.stopping) await Promise.race([drain.drained(), sleep(STOP_DRAIN_MS)]);
     else await drain.drained();
     await drain.stop();
     const acknowledged = drain.takeAcknowledged();
-    if (acknowledged.keys.length > 0) this.o.shard.acknowledge(acknowledged);
+    if (acknowledged.keys.length > 0) shard.acknowledge(acknowledged);
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Plan } from '../../topology/plan.ts';
 import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
 import { checkInstance } from '../clickhouse/instance.ts';
-import { migrate } from '../clickhouse/schema.ts';
+import { makeDatabase, migrate } from '../clickhouse/schema.ts';
 import { superviseEngine } from '../clickhouse/supervise.ts';
 import { monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
@@ -49,6 +49,7 @@ const ASK_MS_MAX = 15_000, ASK_AGAIN_MS = 200;
 export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
   for (const end = monotonicMs() + ASK_MS_MAX; ; await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))) {
     try {
+      if (!tables.isEmbedded) await makeDatabase(tables.endpoint);
       return await fitOnce(tables.endpoint, b, opened);
     } catch (error) {
       if (!tables.isEmbedded || !(error instanceof TallyError) || error.code !== 'E_CLICKHOUSE_DOWN' || monotonicMs() > end) throw error;

@@ -48,7 +48,10 @@ describe('the shipped contracts', () => {
 
   test('load without a warning: nothing in them goes unexecuted', () => {
     expect([...contracts.values()].map((c) => [c.id, c.topic])).toEqual([
-      ['ads-click', 'ads.click'], ['ads-conversion', 'ads.conversion'], ['ads-delivery', 'ads.delivery'], ['telemetry', 'telemetry.events'],
+      ['ads-click', 'ads.click'],
+      ['ads-conversion', 'ads.conversion'],
+      ['ads-delivery', 'ads.delivery'],
+      ['telemetry', 'telemetry.events'],
     ]);
     expect(warnings).toEqual([]);
   });
@@ -72,23 +75,46 @@ describe('a field', () => {
     expect(f).toMatchObject({ minimum: '-9223372036854775807', maximum: '9223372036854775806' });
   });
 
-  test.each([['1e3', '1000'], ['1000.0', '1000'], ['+7', '7'], ['-0.50', '-0.5'], ['-0.0', '0'], ['1.5E-3', '0.0015'], ['.5', '0.5'], ['12.', '12']])('writes the bound %s as %s', (text, canonical) => {
+  test.each([
+    ['1e3', '1000'],
+    ['1000.0', '1000'],
+    ['+7', '7'],
+    ['-0.50', '-0.5'],
+    ['-0.0', '0'],
+    ['1.5E-3', '0.0015'],
+    ['.5', '0.5'],
+    ['12.', '12'],
+  ])('writes the bound %s as %s', (text, canonical) => {
     expect(field(`logicalType: number, logicalTypeOptions: {minimum: ${text}}`).minimum).toBe(canonical);
   });
 
-  test.each([['0.001', 3], ['1', 0], ['100', 0], ['1e-6', 6], ['0.10', 1], ['0.25', null], ['0.002', null], ['1e-18', 18], ['1e-19', null]])('that is a multiple of %s has scale %j', (text, scale) => {
+  test.each([
+    ['0.001', 3],
+    ['1', 0],
+    ['100', 0],
+    ['1e-6', 6],
+    ['0.10', 1],
+    ['0.25', null],
+    ['0.002', null],
+    ['1e-18', 18],
+    ['1e-19', null],
+  ])('that is a multiple of %s has scale %j', (text, scale) => {
     expect(field(`logicalType: number, logicalTypeOptions: {multipleOf: ${text}}`).scale).toBe(scale);
   });
 
   test('takes the tighter of a format and a bound', () => {
     expect(field('logicalType: integer, logicalTypeOptions: {format: i8, minimum: 5}')).toMatchObject({ minimum: '5', maximum: '127' });
-    expect(field('logicalType: integer, logicalTypeOptions: {format: u8, minimum: -5, maximum: 300}')).toMatchObject({ minimum: '0', maximum: '255' });
+    expect(field('logicalType: integer, logicalTypeOptions: {format: u8, minimum: -5, maximum: 300}')).toMatchObject({
+      minimum: '0',
+      maximum: '255',
+    });
   });
 
   test('that is a timestamp is iso8601 unless it says, its bounds whole milliseconds', () => {
     expect(field('logicalType: timestamp')).toMatchObject({ time: 'iso8601', notBefore: null, notAfter: null });
-    expect(field('logicalType: timestamp, logicalTypeOptions: {minimum: "2026-01-01T00:00:00+01:00", exclusiveMaximum: "2027-01-01T00:00:00Z"}'))
-      .toMatchObject({ notBefore: Date.parse('2025-12-31T23:00:00Z'), notAfter: Date.parse('2027-01-01T00:00:00Z') - 1 });
+    expect(
+      field('logicalType: timestamp, logicalTypeOptions: {minimum: "2026-01-01T00:00:00+01:00", exclusiveMaximum: "2027-01-01T00:00:00Z"}'),
+    ).toMatchObject({ notBefore: Date.parse('2025-12-31T23:00:00Z'), notAfter: Date.parse('2027-01-01T00:00:00Z') - 1 });
   });
 
   test('gets a pattern from a quality check with mustBe 0', () => {
@@ -96,7 +122,9 @@ describe('a field', () => {
   });
 
   test('may be written by reference', () => {
-    const text = withFields('  - {name: a, logicalType: integer, logicalTypeOptions: &big {maximum: 9223372036854775806}}\n  - {name: b, logicalType: integer, logicalTypeOptions: *big}');
+    const text = withFields(
+      '  - {name: a, logicalType: integer, logicalTypeOptions: &big {maximum: 9223372036854775806}}\n  - {name: b, logicalType: integer, logicalTypeOptions: *big}',
+    );
     expect(load(text).contracts.get('c')!.fields[2]!.maximum).toBe('9223372036854775806');
   });
 });
@@ -107,20 +135,30 @@ describe('a digest', () => {
 
   test('is another when a rule, the version or the topic is another', () => {
     const others = [
-      plain.replace('806}', '805}'), plain.replace('1.0.0', '1.0.1'), plain.replace('c.topic', 'd.topic'), plain.replace('name: f,', 'name: g,'), plain.replace('name: f,', 'name: f, required: true,'),
+      plain.replace('806}', '805}'),
+      plain.replace('1.0.0', '1.0.1'),
+      plain.replace('c.topic', 'd.topic'),
+      plain.replace('name: f,', 'name: g,'),
+      plain.replace('name: f,', 'name: f, required: true,'),
     ];
     expect(new Set([plain, ...others].map(digest)).size).toBe(6);
   });
 
-  test('is the same when only people\'s text, or a notation, is another', () => {
+  test("is the same when only people's text, or a notation, is another", () => {
     expect(digest(`${plain}description: {purpose: x}\nteam: {name: t}\n`)).toBe(digest(plain));
-    expect(digest(withField('logicalType: number, logicalTypeOptions: {maximum: 1000.0}'))).toBe(digest(withField('logicalTypeOptions: {maximum: 1e3}, logicalType: number')));
+    expect(digest(withField('logicalType: number, logicalTypeOptions: {maximum: 1000.0}'))).toBe(
+      digest(withField('logicalTypeOptions: {maximum: 1e3}, logicalType: number')),
+    );
   });
 });
 
 describe('what is not executed is said', () => {
   test('for checks over many events', () => {
-    const { warnings, warningsOf } = load(withField('logicalType: string, quality: [{id: few, metric: invalidValues, arguments: {validValues: [a]}, mustBeLessThan: 5, unit: percent}, {metric: nullValues, mustBe: 0}, {name: q, type: sql, query: "SELECT 1", mustBe: 0}]'));
+    const { warnings, warningsOf } = load(
+      withField(
+        'logicalType: string, quality: [{id: few, metric: invalidValues, arguments: {validValues: [a]}, mustBeLessThan: 5, unit: percent}, {metric: nullValues, mustBe: 0}, {name: q, type: sql, query: "SELECT 1", mustBe: 0}]',
+      ),
+    );
     expect(warnings.map((w) => w.replace(/^.*c\.yaml/, 'c.yaml'))).toEqual([
       'c.yaml:11: quality check "few" is not executed: only invalidValues with mustBe: 0 is, event by event',
       'c.yaml:11: quality check "nullValues" is not executed: only invalidValues with mustBe: 0 is, event by event',
@@ -130,7 +168,9 @@ describe('what is not executed is said', () => {
   });
 
   test('for checks of the whole topic, and for unique', () => {
-    const { warnings } = load(`${withField('logicalType: string, unique: true')}  quality: [{id: rows, metric: rowCount, mustBeGreaterThan: 0}]\n`);
+    const { warnings } = load(
+      `${withField('logicalType: string, unique: true')}  quality: [{id: rows, metric: rowCount, mustBeGreaterThan: 0}]\n`,
+    );
     expect(warnings.map((w) => w.replace(/^.*c\.yaml/, 'c.yaml'))).toEqual([
       'c.yaml:11: field "f": unique is not executed: only the primary key is, by deduplication',
       'c.yaml:12: quality check "rows" is not executed: only invalidValues with mustBe: 0 is, event by event',
@@ -156,7 +196,9 @@ describe('a directory is refused', () => {
   test('with two files of one id or one topic', () => {
     const one = withField('logicalType: string');
     expect(refusal(one, { 'd.yaml': one })).toBe('d.yaml:3: id: "c" is also the id of c.yaml');
-    expect(refusal(one, { 'd.yaml': one.replace('id: c', 'id: d') })).toBe('d.yaml:7: schema.c: topic "c.topic" is also the topic of c.yaml');
+    expect(refusal(one, { 'd.yaml': one.replace('id: c', 'id: d') })).toBe(
+      'd.yaml:7: schema.c: topic "c.topic" is also the topic of c.yaml',
+    );
   });
 });
 
@@ -169,25 +211,41 @@ describe('a file is refused', () => {
   });
 
   test('that the standard does not allow', () => {
-    expect(refusal(`${withField('logicalType: string')}domian: x\n`)).toBe('c.yaml:12: domian: there is no such key in ODCS 3.1; did you mean "domain"?');
+    expect(refusal(`${withField('logicalType: string')}domian: x\n`)).toBe(
+      'c.yaml:12: domian: there is no such key in ODCS 3.1; did you mean "domain"?',
+    );
     expect(refusal(HEAD.replace('version: 1.0.0\n', ''))).toBe('c.yaml:1: "version" is missing');
     expect(refusal(HEAD.replace('1.0.0', '1.0'))).toBe('c.yaml:4: version: 1 must be of type string');
     expect(refusal(HEAD.replace('DataContract', 'Table'))).toContain('kind: "Table" is not allowed');
     expect(refused('logicalType: strin')).toBe('field f.logicalType: "strin" is not allowed; did you mean "string"?');
-    expect(refused('logicalType: string, logicalTypeOptions: {minLenght: 3}')).toBe('field f.logicalTypeOptions.minLenght: there is no such key in ODCS 3.1; did you mean "minLength"?');
-    expect(refused('logicalType: integer, logicalTypeOptions: {pattern: x}')).toBe('field f.logicalTypeOptions.pattern: there is no such key in ODCS 3.1');
-    expect(refused('logicalType: string, requird: true')).toBe('field f.requird: there is no such key in ODCS 3.1; did you mean "required"?');
+    expect(refused('logicalType: string, logicalTypeOptions: {minLenght: 3}')).toBe(
+      'field f.logicalTypeOptions.minLenght: there is no such key in ODCS 3.1; did you mean "minLength"?',
+    );
+    expect(refused('logicalType: integer, logicalTypeOptions: {pattern: x}')).toBe(
+      'field f.logicalTypeOptions.pattern: there is no such key in ODCS 3.1',
+    );
+    expect(refused('logicalType: string, requird: true')).toBe(
+      'field f.requird: there is no such key in ODCS 3.1; did you mean "required"?',
+    );
     expect(refused('logicalType: string, required: "yes"')).toBe('field f.required: "yes" must be of type boolean');
-    expect(refused('logicalType: string, quality: [{metric: invalidValue, mustBe: 0}]')).toContain('metric: "invalidValue" is not allowed; did you mean "invalidValues"?');
-    expect(refused('logicalType: string, quality: [{metric: nullValues, mustBe: 0, mustNotBe: 1}]')).toBe('field f.quality.1: a quality check has exactly one operator, such as mustBe: 0');
+    expect(refused('logicalType: string, quality: [{metric: invalidValue, mustBe: 0}]')).toContain(
+      'metric: "invalidValue" is not allowed; did you mean "invalidValues"?',
+    );
+    expect(refused('logicalType: string, quality: [{metric: nullValues, mustBe: 0, mustNotBe: 1}]')).toBe(
+      'field f.quality.1: a quality check has exactly one operator, such as mustBe: 0',
+    );
     expect(refusal(HEAD.replace('v3.1.0', 'v2.2.2'))).toContain('apiVersion: v2.2.2 is too old');
   });
 
   test('without a topic, or with several', () => {
     expect(refusal(HEAD)).toBe('c.yaml:1: schema: a contract describes one topic, this one 0');
     expect(refusal(`${HEAD}schema: [{name: a}, {name: b}]\n`)).toBe('c.yaml:6: schema: a contract describes one topic, this one 2');
-    expect(refusal(withField('logicalType: string').replace('c.topic', '"a b"'))).toBe('c.yaml:8: schema.c.physicalName: "a b" cannot be a topic');
-    expect(refusal(withField('logicalType: string').replace('c.topic', 'c.topic\n  physicalType: table'))).toContain('physicalType: "table" is not read by Tally');
+    expect(refusal(withField('logicalType: string').replace('c.topic', '"a b"'))).toBe(
+      'c.yaml:8: schema.c.physicalName: "a b" cannot be a topic',
+    );
+    expect(refusal(withField('logicalType: string').replace('c.topic', 'c.topic\n  physicalType: table'))).toContain(
+      'physicalType: "table" is not read by Tally',
+    );
     expect(refusal(HEAD.replace('id: c', 'id: a b'))).toBe('c.yaml:3: id: "a b" cannot be a contract\'s id');
     expect(refusal(`${HEAD}schema: [{name: c}]\n`)).toBe('c.yaml:6: schema.c: the contract has no properties');
   });
@@ -196,7 +254,9 @@ describe('a file is refused', () => {
     const of = (key: string): string => refusal(withField('logicalType: string').replace(KEY, key));
     expect(of('  - {name: id, logicalType: string, required: true}\n')).toBe('c.yaml:7: schema.c: no field is the primary key');
     expect(of('  - {name: id, logicalType: string, primaryKey: true}\n')).toBe('c.yaml:10: field id: the primary key must be required');
-    expect(of('  - {name: id, logicalType: date, required: true, primaryKey: true}\n')).toBe('c.yaml:10: field id.logicalType: the primary key cannot be of type date');
+    expect(of('  - {name: id, logicalType: date, required: true, primaryKey: true}\n')).toBe(
+      'c.yaml:10: field id.logicalType: the primary key cannot be of type date',
+    );
     expect(of(KEY + KEY.replace('name: id', 'name: id2'))).toBe('c.yaml:11: field id2.primaryKey: a second primary key');
   });
 
@@ -205,15 +265,31 @@ describe('a file is refused', () => {
     expect(refused('logicalType: array')).toBe('field f.logicalType: array is not checked by the gate');
     expect(refused('logicalType: time')).toBe('field f.logicalType: time is not checked by the gate');
     expect(refused('description: x')).toBe('field f: logicalType is missing');
-    expect(refused('logicalType: string, physicalName: g')).toBe('field f.physicalName: the field is read under its name "f", not under another');
-    expect(refused('logicalType: string, logicalTypeOptions: {format: uid}')).toBe('field f.logicalTypeOptions.format: format "uid" is not checked by the gate; did you mean "uuid"?');
-    expect(refused('logicalType: integer, logicalTypeOptions: {format: u64}')).toBe('field f.logicalTypeOptions.format: format "u64" is not checked by the gate');
-    expect(refused('logicalType: timestamp, physicalType: epoch_milis')).toBe('field f.physicalType: "epoch_milis" is not a way to write a timestamp; did you mean "epoch_millis"?');
-    expect(refused('logicalType: timestamp, logicalTypeOptions: {format: yyyy}')).toBe('field f.logicalTypeOptions.format: formats of timestamps are not checked by the gate');
-    expect(refused('logicalType: timestamp, logicalTypeOptions: {timezone: false}')).toBe('field f.logicalTypeOptions.timezone: timestamps must say their zone');
-    expect(refused('logicalType: date, logicalTypeOptions: {minimum: "2026-01-01"}')).toBe('field f.logicalTypeOptions.minimum: is not checked by the gate for a date');
+    expect(refused('logicalType: string, physicalName: g')).toBe(
+      'field f.physicalName: the field is read under its name "f", not under another',
+    );
+    expect(refused('logicalType: string, logicalTypeOptions: {format: uid}')).toBe(
+      'field f.logicalTypeOptions.format: format "uid" is not checked by the gate; did you mean "uuid"?',
+    );
+    expect(refused('logicalType: integer, logicalTypeOptions: {format: u64}')).toBe(
+      'field f.logicalTypeOptions.format: format "u64" is not checked by the gate',
+    );
+    expect(refused('logicalType: timestamp, physicalType: epoch_milis')).toBe(
+      'field f.physicalType: "epoch_milis" is not a way to write a timestamp; did you mean "epoch_millis"?',
+    );
+    expect(refused('logicalType: timestamp, logicalTypeOptions: {format: yyyy}')).toBe(
+      'field f.logicalTypeOptions.format: formats of timestamps are not checked by the gate',
+    );
+    expect(refused('logicalType: timestamp, logicalTypeOptions: {timezone: false}')).toBe(
+      'field f.logicalTypeOptions.timezone: timestamps must say their zone',
+    );
+    expect(refused('logicalType: date, logicalTypeOptions: {minimum: "2026-01-01"}')).toBe(
+      'field f.logicalTypeOptions.minimum: is not checked by the gate for a date',
+    );
     expect(refused('logicalType: boolean, logicalTypeOptions: {x: 1}')).toBe('field f.logicalTypeOptions.x: a boolean has no options');
-    expect(refusal(withField('logicalType: string').replace('name: f', 'name: __proto__'))).toContain('"__proto__" cannot be a field\'s name');
+    expect(refusal(withField('logicalType: string').replace('name: f', 'name: __proto__'))).toContain(
+      '"__proto__" cannot be a field\'s name',
+    );
     expect(refusal(withField('logicalType: string').replace('name: f', 'name: id'))).toBe('c.yaml:11: field id: the field is named twice');
   });
 
@@ -223,15 +299,28 @@ describe('a file is refused', () => {
     ['integer', '{minimum: 5, maximum: 4}', ': no value can pass: minimum 5, maximum 4'],
     ['integer', '{exclusiveMinimum: 4, exclusiveMaximum: 5}', ': no value can pass: exclusiveMinimum 4, exclusiveMaximum 5'],
     ['integer', '{minimum: 11, maximum: 19, multipleOf: 10}', ': no value can pass: minimum 11, maximum 19, multipleOf 10'],
-    ['integer', '{minimum: 9223372036854775807, maximum: 9223372036854775806}', ': no value can pass: minimum 9223372036854775807, maximum 9223372036854775806'],
+    [
+      'integer',
+      '{minimum: 9223372036854775807, maximum: 9223372036854775806}',
+      ': no value can pass: minimum 9223372036854775807, maximum 9223372036854775806',
+    ],
     ['integer', '{minimum: 300, format: u8}', ': no value can pass: minimum 300, maximum 255'],
     ['integer', '{minimum: 0.5}', '.minimum: 0.5 is not a whole number, but the field is an integer'],
     ['integer', '{maximum: 9223372036854775808}', '.maximum: 9223372036854775808 is beyond 64 bits'],
+    ['number', '{minimum: 1.5, maximum: 1}', ': no value can pass: minimum 1.5, maximum 1'],
     ['number', '{minimum: 1, exclusiveMaximum: 1}', ': no value can pass: minimum 1, exclusiveMaximum 1'],
-    ['number', '{minimum: 0.0011, maximum: 0.0019, multipleOf: 0.001}', ': no value can pass: minimum 0.0011, maximum 0.0019, multipleOf 0.001'],
+    [
+      'number',
+      '{minimum: 0.0011, maximum: 0.0019, multipleOf: 0.001}',
+      ': no value can pass: minimum 0.0011, maximum 0.0019, multipleOf 0.001',
+    ],
     ['number', '{minimum: .inf}', '.minimum: Infinity is not a decimal number'],
     ['number', '{minimum: 0x1F}', '.minimum: 31 is not a decimal number'],
-    ['timestamp', '{minimum: "2027-01-01T00:00:00Z", maximum: "2026-01-01T00:00:00Z"}', ': no time can pass: the bounds leave nothing between 1970 and 2105'],
+    [
+      'timestamp',
+      '{minimum: "2027-01-01T00:00:00Z", maximum: "2026-01-01T00:00:00Z"}',
+      ': no time can pass: the bounds leave nothing between 1970 and 2105',
+    ],
     ['timestamp', '{minimum: "2027-01-01"}', '.minimum: "2027-01-01" is not a time with a zone'],
   ])('with a %s that is %s', (type, options, sentence) => {
     const text = refused(`logicalType: ${type}, logicalTypeOptions: ${options}`);
@@ -239,7 +328,10 @@ describe('a file is refused', () => {
   });
 
   test.each([
-    ['number', '{exclusiveMinimum: 0, exclusiveMaximum: 0.1}'], ['number', '{minimum: 1, maximum: 1}'], ['integer', '{minimum: 11, maximum: 20, multipleOf: 10}'], ['integer', '{minimum: -15, maximum: -10, multipleOf: 10}'],
+    ['number', '{exclusiveMinimum: 0, exclusiveMaximum: 0.1}'],
+    ['number', '{minimum: 1, maximum: 1}'],
+    ['integer', '{minimum: 11, maximum: 20, multipleOf: 10}'],
+    ['integer', '{minimum: -15, maximum: -10, multipleOf: 10}'],
     ['string', '{minLength: 4, maxLength: 4}'],
   ])('but not with a %s that is %s: some value passes', (type, options) => {
     expect(refused(`logicalType: ${type}, logicalTypeOptions: ${options}`)).toBe('loaded');
@@ -255,9 +347,15 @@ describe('a file is refused', () => {
     ['integer', '{pattern: "1"}', '.pattern: a pattern is for text, but the field is of type integer'],
     ['integer', '{validValues: [1.5]}', '.validValues.1: 1.5 is not a value of type integer'],
     ['timestamp', '{validValues: [1]}', '.validValues: a timestamp has no list of valid values'],
-    ['string, logicalTypeOptions: {maxLength: 3}', '{validValues: [four]}', '.validValues.1: "four" can never pass the field\'s other rules'],
-    ['integer, logicalTypeOptions: {minimum: 3}', '{validValues: [2]}', '.validValues.1: 2 can never pass the field\'s other rules'],
+    [
+      'string, logicalTypeOptions: {maxLength: 3}',
+      '{validValues: [four]}',
+      '.validValues.1: "four" can never pass the field\'s other rules',
+    ],
+    ['integer, logicalTypeOptions: {minimum: 3}', '{validValues: [2]}', ".validValues.1: 2 can never pass the field's other rules"],
   ])('with a rule over %s that says %s', (type, rule, sentence) => {
-    expect(refused(`logicalType: ${type}, quality: [{metric: invalidValues, arguments: ${rule}, mustBe: 0}]`)).toBe(`field f.quality.1.arguments${sentence}`);
+    expect(refused(`logicalType: ${type}, quality: [{metric: invalidValues, arguments: ${rule}, mustBe: 0}]`)).toBe(
+      `field f.quality.1.arguments${sentence}`,
+    );
   });
 });

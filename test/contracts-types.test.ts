@@ -20,7 +20,15 @@ const { contracts } = loadContracts('contracts');
 function compile(...files: string[]): string {
   const config = join(dir, 'tsconfig.json');
   const paths = { tally: [resolve('topology/job.ts')] };
-  writeFileSync(config, JSON.stringify({ extends: resolve('tsconfig.json'), compilerOptions: { paths, typeRoots: [resolve('node_modules/@types')] }, include: [], files }));
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: resolve('tsconfig.json'),
+      compilerOptions: { paths, typeRoots: [resolve('node_modules/@types')] },
+      include: [],
+      files,
+    }),
+  );
   const { stdout, status } = spawnSync(resolve('node_modules/.bin/tsc'), ['-p', config], { encoding: 'utf8' });
   return status === 0 ? '' : stdout;
 }
@@ -40,24 +48,47 @@ describe('generated types', () => {
 
   test('name their errors by the field that was meant', () => {
     const file = join(dir, 'wrong.ts');
-    writeFileSync(file, `import { adsDelivery } from '${resolve('contracts/contracts.gen.ts')}';\nimport { sum } from 'tally';\nexport const a = sum(adsDelivery, 'cost_micro');\n`);
-    expect(compile(file)).toMatch(/wrong\.ts\(3,35\): error TS2345: Argument of type '"cost_micro"' is not assignable to parameter of type '"cost_micros" \| "viewable_ms"'/);
+    writeFileSync(
+      file,
+      `import { adsDelivery } from '${resolve('contracts/contracts.gen.ts')}';\nimport { sum } from 'tally';\nexport const a = sum(adsDelivery, 'cost_micro');\n`,
+    );
+    expect(compile(file)).toMatch(
+      /wrong\.ts\(3,35\): error TS2345: Argument of type '"cost_micro"' is not assignable to parameter of type '"cost_micros" \| "viewable_ms"'/,
+    );
   });
 
   test('compile whatever names and values a contract has', () => {
     const blank = contracts.get('telemetry')!.fields.find((f) => f.name === 'region')!;
-    const fields: Field[] = ['a b', "it's", '"', '\\', '1', '\u2028', '@type', 'ünï', '$x'].map((name) => ({ ...blank, name, validValues: [name, `${name}'"\\`] }));
+    const fields: Field[] = ['a b', "it's", '"', '\\', '1', '\u2028', '@type', 'ünï', '$x'].map((name) => ({
+      ...blank,
+      name,
+      validValues: [name, `${name}'"\\`],
+    }));
     const odd = (id: string): [string, Contract] => [id, { id, version: '1*/', topic: 't', digest: '', fields }];
     const file = join(dir, 'odd.ts');
-    writeFileSync(file, `${generateTypes(new Map([odd('class'), odd('1-2'), odd('A.b_c')]))}\nimport { count } from 'tally';\nexport const n = count(aBC, { "it's": "it's'\\"\\\\" });\n`);
+    writeFileSync(
+      file,
+      `${generateTypes(new Map([odd('class'), odd('1-2'), odd('A.b_c')]))}\nimport { count } from 'tally';\nexport const n = count(aBC, { "it's": "it's'\\"\\\\" });\n`,
+    );
     expect(compile(file)).toBe('');
   });
 
   test('give each contract a name of its own, or say that two would share one', () => {
-    expect(['ads-click', 'class', '7-up', 'Ads_Click.v2'].map(handleName)).toEqual(['adsClick', 'classContract', 'contract7Up', 'adsClickV2']);
+    expect(['ads-click', 'class', '7-up', 'Ads_Click.v2'].map(handleName)).toEqual([
+      'adsClick',
+      'classContract',
+      'contract7Up',
+      'adsClickV2',
+    ]);
     const click = contracts.get('ads-click')!;
-    expect(() => generateTypes(new Map([['ads-click', click], ['ads_click', { ...click, id: 'ads_click' }]])))
-      .toThrow('contracts "ads-click" and "ads_click" would both be named adsClick in the generated types');
+    expect(() =>
+      generateTypes(
+        new Map([
+          ['ads-click', click],
+          ['ads_click', { ...click, id: 'ads_click' }],
+        ]),
+      ),
+    ).toThrow('contracts "ads-click" and "ads_click" would both be named adsClick in the generated types');
   });
 });
 
@@ -85,14 +116,19 @@ describe('tally types', () => {
 
 describe('decimal text', () => {
   test('is exact and canonical for every double and every 64-bit integer', () => {
-    fc.assert(fc.property(fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.bigInt({ min: -(2n ** 64n), max: 2n ** 64n })), (value) => {
-      const text = canonicalDecimal(String(value))!;
-      expect(text).toMatch(/^-?(0|[1-9]\d*)(\.\d*[1-9])?$/);
-      if (typeof value === 'bigint') expect(BigInt(text)).toBe(value);
-      else expect(Number(text)).toBe(value === 0 ? 0 : value);
-      expect(canonicalDecimal(text)).toBe(text);
-      expect(scaled(text, decimalPlaces(text) + 2)).toBe(BigInt(text.replace('.', '')) * 100n);
-    }));
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.bigInt({ min: -(2n ** 64n), max: 2n ** 64n })),
+        (value) => {
+          const text = canonicalDecimal(String(value))!;
+          expect(text).toMatch(/^-?(0|[1-9]\d*)(\.\d*[1-9])?$/);
+          if (typeof value === 'bigint') expect(BigInt(text)).toBe(value);
+          else expect(Number(text)).toBe(value === 0 ? 0 : value);
+          expect(canonicalDecimal(text)).toBe(text);
+          expect(scaled(text, decimalPlaces(text) + 2)).toBe(BigInt(text.replace('.', '')) * 100n);
+        },
+      ),
+    );
   });
 
   test.each(['', '.', '-', '1e', 'x', '1e500', '0x10', '1_000', 'NaN'])('%j is none', (text) => {

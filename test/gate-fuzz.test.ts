@@ -6,30 +6,12 @@ import { expect, test } from 'vitest';
 import type { Rejection } from '../topology/batch.ts';
 import { Records } from '../topology/consume/records.ts';
 import { compileGate, type CompiledGate } from '../topology/contract/gate.ts';
+import type { Contract } from '../topology/contract/model.ts';
 import { ADS, ADS_PLAN, ALL, ALL_EVENT, ALL_PLAN, ARRIVAL, HASH_KEY } from './gate-fixtures.ts';
+import { NUMBERS, OTHERS, pick, random, TEXTS } from './gate-tokens.ts';
 
-const SLICE = 4000, EVENTS = 1_000_000, ASKED = 12;
+const SLICE = 4000, EVENTS = 1_000_000, ASKED = 25;
 
-let state = 20251009;
-function random(below: number): number {
-  state = (state + 0x9e3779b9) | 0;
-  let z = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
-  z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-  return ((z ^ (z >>> 15)) >>> 0) % below;
-}
-const pick = <T>(all: readonly T[]): T => all[random(all.length)]!;
-
-const NUMBERS = [
-  '0', '-0', '1', '-1', '5', '95', '100', '1.0', '1.5', '12.34', '12.345', '1e3', '1E+2', '1e-2', '0.1', '0.01', '0.30', '-10.5', '-10.51', '1000000', '1000000.01', '999.999', '0.25', '-1.5', '-1.500000000000000000001',
-  '123456789', '1234567890', '9007199254740993', '999999999999999', '1000000000000000', '9223372036854775807', '9223372036854775808', '-9223372036854775808', '1e400', '1e-400', '1e999999999', '01', '1.', '.5', '-', '+1', '0x1', '0.30000000000000004',
-  '1760000000000', '1760000000000.0', '1.76e12', '4291747199999', '4291747200000', '1760003660000', '1760003660001', '999999999999', '123456789012345678', '-123456789012345678', '92233720368547758.07', '1e18', '1e19',
-];
-const TEXTS = [
-  '""', '"a"', '"feed"', '"story"', '"é"', '"\\u00e9"', '"Zo\\u00eb"', '"Zoë"', '"😀😀"', '"\\ud83d\\ude00x"', '"\\ud83d"', '"\\udc00"', '"DE"', '"de"', '"D\\u0045"', '"abcdef"', '"abcde"', '"12345678"', '"123456789"', '"a\\"b"', '"a\\\\"', '"a\tb"', '"\u007f\u0080"',
-  '"018f3c1e-7a2b-7c4d-9e5f-0123456789ab"', '"018F3C1E-7A2B-7C4D-9E5F-0123456789AB"', '"018f3c1e-7a2b-7c4d-9e5f-0123456789ag"', '"2025-10-09T08:53:20Z"', '"2025-10-09T08:53:20.5+02:00"', '"2025-10-09 08:53:20Z"', '"2019-12-31T23:59:59.999Z"', '"2020-01-01T00:00Z"', '"2106-01-01T00:00:00Z"', '"2025-02-29T00:00:00Z"',
-  '"2024-02-29"', '"2023-02-29"', '"1969-12-31"', '"foobar"', '"fo"', '"bar"', '"foox"', '"a.b@example.com"', '"a@b"', '"adv_0001"', '"adv_001"', '"ios"', '"true"', '"null"',
-];
-const OTHERS = ['null', 'true', 'false', '{}', '[]', '[1,"a",null]', '{"a":{"b":[1]}}', '{"a":1,"a":2}', 'nul', 'True', ''];
 const TOKENS = [...NUMBERS, ...TEXTS, ...OTHERS].map((t) => Buffer.from(t));
 const PIECES = ['"', '\\', ',', ':', '{', '}', '[', ']', ' ', '  ', '\n', '\t', '\r', '\f', 'e', '.', '-', '0', '9', '\\u0041', '\\n', '\\/', 'é', '😀', ',"x":1', ',"count":1', '"event_id":"x",', '\ufeff', '\u0000', '\u2028'].map((t) => Buffer.from(t))
   .concat([[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xc3], [0x80], [0xe2, 0x82]].map((b) => Buffer.from(b)));
@@ -51,12 +33,13 @@ function baseOf(event: Record<string, unknown>, comma: string, colon: string): B
   });
   return { bytes: Buffer.from(`${text}}`), members };
 }
-function bases(event: Record<string, unknown>): Base[] {
+function bases(event: Record<string, unknown>, contract: Contract): Base[] {
+  const optional = new Set(contract.fields.filter((f) => !f.required).map((f) => f.name));
   const names = Object.keys(event);
   return Array.from({ length: 200 }, (_, i) => {
-    const left = names.filter(() => i % 4 !== 1 || random(8) > 0);
+    const left = names.filter((n) => i % 4 !== 1 || random(optional.has(n) ? 3 : 200) > 0);
     if (i % 10 === 3) left.sort(() => random(3) - 1);
-    return baseOf(Object.fromEntries(left.map((n) => [n, i % 5 === 2 && random(8) === 0 ? null : event[n]])), i % 3 === 1 ? ', ' : ',', i % 3 === 1 ? ': ' : ':');
+    return baseOf(Object.fromEntries(left.map((n) => [n, i % 5 === 2 && random(optional.has(n) ? 3 : 200) === 0 ? null : event[n]])), i % 3 === 1 ? ', ' : ',', i % 3 === 1 ? ': ' : ':');
   });
 }
 
@@ -136,10 +119,10 @@ function columnsDiffer(a: CompiledGate['out'], b: CompiledGate['out']): string |
   return null;
 }
 
-test('a million mutated events have the same verdict and the same columns on both paths', { timeout: 120_000 }, () => {
+test('a million mutated events have the same verdict and the same columns on both paths', { timeout: 240_000 }, () => {
   const codes = new Map<string, number>();
   let valid = 0, shortcut = 0, seen = 0;
-  const sources = [{ contract: ALL, plan: ALL_PLAN, from: bases(ALL_EVENT) }, { contract: ADS, plan: ADS_PLAN, from: bases(ADS_EVENT) }];
+  const sources = [{ contract: ALL, plan: ALL_PLAN, from: bases(ALL_EVENT, ALL) }, { contract: ADS, plan: ADS_PLAN, from: bases(ADS_EVENT, ADS) }];
   const store = Buffer.alloc(SLICE * 2000);
   const all = new Records();
   all.reserve(SLICE);
@@ -180,8 +163,7 @@ test('a million mutated events have the same verdict and the same columns on bot
   }
   // The fuzz is worth something only if it reaches all verdicts, and the fast path.
   expect(seen).toBe(EVENTS);
-  expect(valid).toBeGreaterThan(EVENTS / 10);
-  expect(shortcut).toBeGreaterThan(EVENTS / 20);
+  expect(valid).toBeGreaterThan(EVENTS / 5);
+  expect(shortcut).toBeGreaterThan(EVENTS / 8);
   expect([...codes.keys()].sort()).toEqual(['FUTURE_TIME', 'INVALID_VALUE', 'MISSING_FIELD', 'TYPE_MISMATCH', 'UNPARSEABLE', 'VALUE_OUT_OF_RANGE']);
-  console.log({ valid, shortcut, codes });
 });

@@ -68,6 +68,10 @@ describe('a record as a whole', () => {
       }
     }
   });
+  test('anything behind the object but white space is an error', () => {
+    for (const tail of ['x', '}', ',', '\0', '{}']) expect(verdict(JSON.stringify(ALL_EVENT) + tail)).toBe('UNPARSEABLE');
+    for (const tail of ['\n', ' ', '\r\n\t']) expect(verdict(JSON.stringify(ALL_EVENT) + tail)).toBe('fine');
+  });
   test('a key named twice wins over every field', () => {
     expect(verdict(allWith({ event_time: 'x' }).replace('{', '{"count":1,'))).toBe('UNPARSEABLE');
     expect(verdict(JSON.stringify(ALL_EVENT).replace('}', ',"tag":"foo"}'))).toBe('UNPARSEABLE');
@@ -152,7 +156,7 @@ describe('values', () => {
     ['{"maxLength":0}', '""', 'fine'], ['{}', '5', N], ['{}', '"\\u0000"', 'fine'], ['{"pattern":"^a+$"}', '"aaa"', 'fine'], ['{"pattern":"^a+$"}', '"\\u0061"', 'fine'], ['{"pattern":"^a+$"}', '""', I], ['{"pattern":"a"}', '"xax"', 'fine'],
     ['{"pattern":"^a*a$"}', '"aaa"', 'fine'], ['{"pattern":"^[^a]$"}', '"é"', 'fine'], ['{"pattern":"^.$"}', '"😀"', 'fine'], ['{"pattern":"^\\\\p{Lu}$"}', '"É"', 'fine'], ['{"pattern":"^\\\\d{2,3}-[a-z_]?$"}', '"123-_"', 'fine'],
     ['{"pattern":"^\\\\d{2,3}-[a-z_]?$"}', '"1-"', I], ['{"pattern":"^[\\\\w.-]+$"}', '"a.b-C_9"', 'fine'], ['{"pattern":"^a|b$"}', '"axx"', 'fine'], ['{"pattern":"^\\"$"}', '"\\""', 'fine'], ['{"pattern":"^[ -~]{2}$"}', '"a\\\\"', 'fine'],
-    ['{"pattern":"^a+?$"}', '"aa"', 'fine'], ['{"pattern":"^(ab)+$"}', '"abab"', 'fine'], ['{"pattern":"^a$","validPattern":"^b$"}', '"a"', I], ['{"validPattern":"^b$"}', '"b"', 'fine'], ['{"validValues":["x","y"]}', '"z"', I], ['{"validValues":["x",""]}', '""', 'fine'],
+    ['{"pattern":"^a+?$"}', '"aa"', 'fine'], ['{"pattern":"^ab"}', '"a"', I], ['{"pattern":"^ab"}', '"abc"', 'fine'], ['{"pattern":"^a\\\\$"}', '"a"', I], ['{"pattern":"^(ab)+$"}', '"abab"', 'fine'], ['{"pattern":"^a$","validPattern":"^b$"}', '"a"', I], ['{"validPattern":"^b$"}', '"b"', 'fine'], ['{"validValues":["x","y"]}', '"z"', I], ['{"validValues":["x",""]}', '""', 'fine'],
     ['{"validValues":["a","b","c","d","e","f","g","h","i","jé"]}', '"jé"', 'fine'], ['{"validValues":["a","b","c","d","e","f","g","h","i","jé"]}', '"j"', I],
     ['{"format":"uuid"}', '"018F3C1E-7a2b-7c4d-9e5f-0123456789ab"', 'fine'], ['{"format":"uuid"}', '"018F3C1E-7a2b-7c4d-9e5f-0123456789ag"', I], ['{"format":"email"}', '"a@b.de"', 'fine'], ['{"format":"email"}', '"a@b"', I], ['{"format":"email"}', '"a..b@c.de"', I],
     ['{"format":"uri"}', '"https://x.de/?q=%20#a"', 'fine'], ['{"format":"uri"}', '"//x.de"', I], ['{"format":"uri"}', '"http://a b"', I], ['{"format":"ipv4"}', '"10.0.255.1"', 'fine'], ['{"format":"ipv4"}', '"10.0.256.1"', I], ['{"format":"ipv4"}', '"10.0.01.1"', I],
@@ -166,6 +170,10 @@ describe('values', () => {
     ['2023-02-29T10:00Z', I], ['2100-02-29T10:00Z', I], ['2000-02-29T10:00Z', 'fine'], ['2024-13-01T10:00Z', I], ['2024-04-31T10:00Z', I], ['2024-01-01T24:00Z', I], ['2024-01-01T10:60Z', I], ['2024-01-01T10:00:60Z', I], ['2024-01-01 10:00:00Z', I],
     ['2024-01-01T10:00:00', I], ['2024-01-01T10:00:00.Z', I], ['2024-01-01T10:00:00.1234567890Z', I], ['2024-01-01T10:00:00,5Z', I], ['2024-01-01T10:00:00+0100', I], ['2024-01-01T10:00:00+24:00', I], ['2024-01-01T10:00:00-00:00', 'fine'], ['2024-01-01T10Z', I], ['2024-01-01', I], ['', I], ['é', I], ['0000-02-29T00:00Z', R],
   ])('the time "%s" is %s', (text, expected) => expect(ask(field('x', 'timestamp', { time: 'iso8601' }), JSON.stringify(text))).toBe(expected));
+  test.each(['01', '-', '1.', '-.5', '1e', '1e+', '00', '-01', '1.5.5', '1x', '٣'])('%s is a number nowhere', (text) => {
+    const kinds = [field('x', 'integer'), field('x', 'number'), field('x', 'number', { scale: 2, multipleOf: '0.01' }), field('x', 'number', { multipleOf: '0.25' }), field('x', 'timestamp')];
+    for (const kind of kinds) expect(ask(kind, text)).toBe('UNPARSEABLE');
+  });
   test('times keep their own bounds', () => {
     expect(ask(field('x', 'timestamp', { notBefore: 1000, notAfter: 1760000000000 }), '999')).toBe(R);
     expect(ask(field('x', 'timestamp', { notAfter: 1760000000000 }), '1760000000000')).toBe('fine');

@@ -16,6 +16,7 @@ const NODE = process.env['npm_node_execpath'] ?? process.execPath;
 const KILLS = 30, EVENTS_A_ROUND = 10_000;
 /** On a quiet machine they are gone in 5 to 30 ms; a process that is just being started on a busy one takes longer to hear of it. */
 const GONE_MS = 8_000;
+const EVENTS = (KILLS + 1) * EVENTS_A_ROUND;
 const dir = mkdtempSync(path.join(tmpdir(), 'tally-kill-'));
 const log = path.join(dir, 'log'), data = path.join(dir, 'data');
 
@@ -48,13 +49,19 @@ function tally(words: readonly string[]): { status: number | null; stdout: strin
   return spawnSync(NODE, [TALLY, ...words], { encoding: 'utf8', maxBuffer: 1 << 28 });
 }
 
+/** A day's events of a round, while the job runs. */
+function generate(round: number): Promise<number | null> {
+  const words = ['generate', '--job', 'ads-insights', '--log', log, '--events', String(EVENTS_A_ROUND), '--seed', String(round), '--partitions', '2', '--start', new Date(Date.UTC(2026, 0, 1 + round)).toISOString()];
+  return new Promise((resolve) => spawn(NODE, [TALLY, ...words], { stdio: 'ignore' }).on('exit', resolve));
+}
+
 async function until(holds: () => boolean, ms: number): Promise<boolean> {
   for (const end = performance.now() + ms; performance.now() < end; await sleep(10)) if (holds()) return true;
   return holds();
 }
 
 const engines = (): number[] => processes().filter((p) => p.words.includes('engine-child')).map((p) => p.pid);
-const runs = (launcher: ChildProcess): number[] => processes().filter((p) => p.words.includes(' run ') && !p.words.includes('engine-child') && p.pid !== launcher.pid).map((p) => p.pid);
+const runs = (launcher: ChildProcess): number[] => processes().filter((p) => p.words.includes(' run ads-insights') && !p.words.includes('engine-child') && p.pid !== launcher.pid).map((p) => p.pid);
 
 async function killSomething(launcher: ChildProcess): Promise<string> {
   const roll = random(3), [run] = runs(launcher), [engine] = engines();
@@ -71,16 +78,17 @@ async function killSomething(launcher: ChildProcess): Promise<string> {
 test('a job killed 30 times while events come in ends in the oracle\'s tables', { timeout: 240_000 }, async () => {
   const killed: Record<string, number> = {};
   let launcher: ChildProcess | undefined;
+  expect(await generate(0)).toBe(0);
   for (let round = 0; round < KILLS; round++) {
-    const made = tally(['generate', '--job', 'ads-insights', '--log', log, '--events', String(EVENTS_A_ROUND), '--seed', String(round), '--partitions', '2', '--start', new Date(Date.UTC(2026, 0, 1 + round)).toISOString()]);
-    expect(made.status, made.stderr).toBe(0);
+    const coming = generate(round + 1);
     if (launcher === undefined || launcher.exitCode !== null || launcher.signalCode !== null) {
       launcher = spawn(NODE, [TALLY, 'run', 'ads-insights', '--log', log, '--data', data, '--commit-events', '2000'], { stdio: ['ignore', 'ignore', openSync(path.join(dir, 'stderr'), 'a')] });
     }
     await sleep(random(1500));
-    if (launcher.exitCode !== null) expect.fail(`the run ended by itself with ${launcher.exitCode}`);
+    if (launcher.exitCode !== null) expect.fail(`the run ended by itself with ${launcher.exitCode}: ${readFileSync(path.join(dir, 'stderr'), 'utf8')}`);
     const what = await killSomething(launcher);
     killed[what] = (killed[what] ?? 0) + 1;
+    expect(await coming).toBe(0);
     if (what !== 'engine') await until(() => launcher!.exitCode !== null || launcher!.signalCode !== null, 2_000);
   }
   launcher?.kill('SIGKILL');
@@ -90,9 +98,9 @@ test('a job killed 30 times while events come in ends in the oracle\'s tables', 
   expect(end.status, end.stderr).toBe(0);
   const verified = tally(['verify', 'ads-insights', '--log', log, '--data', data, '--json']);
   expect(verified.status, verified.stdout + verified.stderr).toBe(0);
-  expect(JSON.parse(verified.stdout).records).toBe(KILLS * EVENTS_A_ROUND);
+  expect(JSON.parse(verified.stdout).records).toBe(EVENTS);
   const audit = tally(['audit', 'verify', '--data', data]);
   expect(audit.status, audit.stderr).toBe(0);
   const books = tally(['query', '--data', data, '--format', 'TSV', "SELECT sumIf(records, class = 'read'), sumIf(records, class != 'read') FROM tally_books"]);
-  expect(books.stdout.trim()).toBe(`${KILLS * EVENTS_A_ROUND}\t${KILLS * EVENTS_A_ROUND}`);
+  expect(books.stdout.trim()).toBe(`${EVENTS}\t${EVENTS}`);
 });

@@ -1,12 +1,24 @@
 /** What must not compile does not: each line under an expectation is an error of the compiler, and the rest is none. */
 import { adsClick, adsConversion, adsDelivery, telemetry } from '../contracts/contracts.gen.ts';
-import type { Measure } from 'tally';
+import type { ContractHandle, Measure } from 'tally';
 import { contract, count, day, days, hour, hours, max, min, minutes, sum, topology, tumbling } from 'tally';
 
 const ads = topology('ads').read(adsDelivery, adsClick, adsConversion);
 const timed = ads.dedupe({ by: 'event_id', horizon: days(30) }).watermark({ by: 'event_time', outOfOrder: minutes(5), fence: hours(1) });
 const keyed = timed.keyBy('advertiser_id', 'country');
+const played = topology('t')
+  .read(telemetry)
+  .dedupe({ by: 'event_id' })
+  .watermark({ by: 'event_time', outOfOrder: minutes(1) });
 const loose = contract('ads-click');
+declare const textual: ContractHandle<
+  'textual',
+  { k: { type: 'string'; required: true; value: string }; m: { type: 'string'; required: true; value: string } }
+>;
+declare const numeric: ContractHandle<
+  'numeric',
+  { k: { type: 'integer'; required: true; value: number }; m: { type: 'string'; required: true; value: string } }
+>;
 
 export const whole = keyed
   .aggregate({ clicks: count(adsClick, { paid_by: 'card' }), spend: sum(adsDelivery, 'cost_micros', { country: 'DE', placement: 'feed' }) })
@@ -14,11 +26,20 @@ export const whole = keyed
   .limits({ maxRecordBytes: 4096 });
 
 export const measures: Measure[] = [
-  sum(telemetry, 'seconds'), min(telemetry, 'bitrate_mbps'), max(telemetry, 'event_time'), count(telemetry, { live: true, build: 3 }),
-  count(adsConversion, { attributed: false }), sum(loose, 'whatever', { anything: 1 }), min(loose, 'x'), count(loose),
+  sum(telemetry, 'seconds'),
+  min(telemetry, 'bitrate_mbps'),
+  max(telemetry, 'event_time'),
+  count(telemetry, { live: true, build: 3 }),
+  count(adsConversion, { attributed: false }),
+  sum(loose, 'whatever', { anything: 1 }),
+  min(loose, 'x'),
+  count(loose),
 ];
 export const half = topology('half').read(loose, adsClick).dedupe({ by: 'event_id' });
 
+export const common = topology('common').read(textual, numeric).dedupe({ by: 'm' });
+// @ts-expect-error of another type in another contract
+topology('common').read(textual, numeric).dedupe({ by: 'k' });
 // @ts-expect-error a job reads at least one contract
 topology('none').read();
 // @ts-expect-error a contract is a handle, not its id
@@ -48,7 +69,7 @@ timed.keyBy('user_id');
 // @ts-expect-error a time is no dimension
 timed.keyBy('event_time');
 // @ts-expect-error a number with decimals is no dimension
-topology('t').read(telemetry).dedupe({ by: 'event_id' }).watermark({ by: 'event_time', outOfOrder: minutes(1) }).keyBy('seconds');
+played.keyBy('seconds');
 // @ts-expect-error there is no such field
 sum(adsDelivery, 'cost_micro');
 // @ts-expect-error text has no sum

@@ -11,13 +11,20 @@ import { checkColumn, checkJobName, checkTable, show } from './names.ts';
 import { didYouMean, nearest } from './nearest.ts';
 import type { DimensionType, Plan, PlanMeasure, PlanTable } from './plan.ts';
 
-const HOUR_MS = 3_600_000, DAY_MS = 24 * HOUR_MS;
-const HORIZON_MS = 30 * DAY_MS, HORIZON_MIN_MS = HOUR_MS, HORIZON_MAX_MS = 42 * DAY_MS;
+const HOUR_MS = 3_600_000,
+  DAY_MS = 24 * HOUR_MS;
+const HORIZON_MS = 30 * DAY_MS,
+  HORIZON_MIN_MS = HOUR_MS,
+  HORIZON_MAX_MS = 42 * DAY_MS;
 const FENCE_MS = HOUR_MS;
-const RECORD_BYTES = 1 << 20, RECORD_BYTES_MAX = 64 << 20;
+const RECORD_BYTES = 1 << 20,
+  RECORD_BYTES_MAX = 64 << 20;
 /** One bit of a 32-bit word each. */
 const CONDITIONS_MAX = 32;
-const SOURCES_MAX = 32, DIMENSIONS_MAX = 32, MEASURES_MAX = 200, TABLES_MAX = 16;
+const SOURCES_MAX = 32,
+  DIMENSIONS_MAX = 32,
+  MEASURES_MAX = 200,
+  TABLES_MAX = 16;
 
 export function buildPlan(job: TopologyValue, contracts: ReadonlyMap<string, Contract>): Plan {
   const spec: JobSpec = job.spec;
@@ -27,8 +34,15 @@ export function buildPlan(job: TopologyValue, contracts: ReadonlyMap<string, Con
   const watermark: WatermarkSpec = part(spec, 'watermark', '.watermark({ by: "event_time", outOfOrder: minutes(5) })');
   const id = sharedField(sources, dedupe.by, 'dedupe by', ['string', 'integer']).name;
   const time = sharedField(sources, watermark.by, 'watermark by', ['timestamp']).name;
-  const producerKey = dedupe.producerKey === undefined ? null : sharedField(sources, dedupe.producerKey, 'producerKey', ['string', 'integer']).name;
-  const horizonMs = bounded('horizon', dedupe.horizon ?? HORIZON_MS, HORIZON_MIN_MS, HORIZON_MAX_MS, 'from 1 hour to 42 days, such as days(30)');
+  const producerKey =
+    dedupe.producerKey === undefined ? null : sharedField(sources, dedupe.producerKey, 'producerKey', ['string', 'integer']).name;
+  const horizonMs = bounded(
+    'horizon',
+    dedupe.horizon ?? HORIZON_MS,
+    HORIZON_MIN_MS,
+    HORIZON_MAX_MS,
+    'from 1 hour to 42 days, such as days(30)',
+  );
   const outOfOrderMs = bounded('outOfOrder', watermark.outOfOrder, 0, horizonMs, 'from 0 to the horizon, such as minutes(5)');
   const fenceMs = bounded('fence', watermark.fence ?? FENCE_MS, 0, HORIZON_MAX_MS, 'from 0 to 42 days, such as hours(1)');
   const limits: Limits = spec.limits ?? {};
@@ -36,9 +50,17 @@ export function buildPlan(job: TopologyValue, contracts: ReadonlyMap<string, Con
   const columns = new Set<string>();
   const dimensions = readDimensions(spec, sources, columns);
   const plan: Plan = {
-    format: 1, job: spec.name,
+    format: 1,
+    job: spec.name,
     sources: sources.map((c) => ({ contract: c.id, version: c.version, digest: c.digest, topic: c.topic })),
-    id, time, horizonMs, outOfOrderMs, fenceMs, maxRecordBytes, producerKey, dimensions,
+    id,
+    time,
+    horizonMs,
+    outOfOrderMs,
+    fenceMs,
+    maxRecordBytes,
+    producerKey,
+    dimensions,
     measures: readMeasures(spec, sources, columns),
     tables: readTables(spec),
   };
@@ -46,7 +68,11 @@ export function buildPlan(job: TopologyValue, contracts: ReadonlyMap<string, Con
   return plan;
 }
 
-function part<K extends 'sources' | 'dedupe' | 'watermark' | 'dimensions' | 'measures' | 'windows'>(spec: JobSpec, name: K, example: string): NonNullable<JobSpec[K]> {
+function part<K extends 'sources' | 'dedupe' | 'watermark' | 'dimensions' | 'measures' | 'windows'>(
+  spec: JobSpec,
+  name: K,
+  example: string,
+): NonNullable<JobSpec[K]> {
   const value = spec[name];
   if (value === undefined) throw new JobError(`the topology says no ${example.slice(1, example.indexOf('('))}`, `It needs ${example}.`);
   return value as NonNullable<JobSpec[K]>;
@@ -57,12 +83,17 @@ function readSources(spec: JobSpec, contracts: ReadonlyMap<string, Contract>): C
   inRange('read', ids.length, 1, SOURCES_MAX, 'contracts');
   const seen = new Set<string>();
   return ids.map((id: unknown) => {
-    if (typeof id !== 'string') throw new JobError('read() was given something that is no contract', 'Give it a generated handle, or contract("id").');
+    if (typeof id !== 'string')
+      throw new JobError('read() was given something that is no contract', 'Give it a generated handle, or contract("id").');
     const found = contracts.get(id);
     if (found === undefined) {
-      throw new JobError(`there is no contract "${id}"${didYouMean(id, contracts.keys())}`, `The contracts are: ${[...contracts.keys()].sort().join(', ')}.`);
+      throw new JobError(
+        `there is no contract "${id}"${didYouMean(id, contracts.keys())}`,
+        `The contracts are: ${[...contracts.keys()].sort().join(', ')}.`,
+      );
     }
-    if (seen.has(id)) throw new JobError(`contract "${id}" is read twice`, 'Once is enough: measures may say what they count with a condition.');
+    if (seen.has(id))
+      throw new JobError(`contract "${id}" is read twice`, 'Once is enough: measures may say what they count with a condition.');
     seen.add(id);
     return found;
   });
@@ -78,19 +109,26 @@ function sharedField(sources: readonly Contract[], name: unknown, what: string, 
       throw new JobError(`${what}: contract "${c.id}" has no field ${show(name)}${meant}`, `Its fields are: ${names.join(', ')}.`);
     }
     if (!field.required) {
-      throw new JobError(`${what}: field "${field.name}" of contract "${c.id}" is not required`, 'Say required: true in the contract, or take another field.');
+      throw new JobError(
+        `${what}: field "${field.name}" of contract "${c.id}" is not required`,
+        'Say required: true in the contract, or take another field.',
+      );
     }
     if (!types.includes(field.type)) {
-      throw new JobError(`${what}: field "${field.name}" of contract "${c.id}" is of type ${field.type}, not ${types.join(' or ')}`,
-        fits(c, types, name as string));
+      throw new JobError(
+        `${what}: field "${field.name}" of contract "${c.id}" is of type ${field.type}, not ${types.join(' or ')}`,
+        fits(c, types, name as string),
+      );
     }
     return { contract: c, field };
   });
   const [first, ...rest] = found as [{ contract: Contract; field: Field }];
   for (const other of rest as typeof found) {
     if (other.field.type === first.field.type) continue;
-    throw new JobError(`${what}: field "${first.field.name}" is of type ${first.field.type} in contract "${first.contract.id}", but ${other.field.type} in "${other.contract.id}"`,
-      'It must be of one type in every contract that the job reads.');
+    throw new JobError(
+      `${what}: field "${first.field.name}" is of type ${first.field.type} in contract "${first.contract.id}", but ${other.field.type} in "${other.contract.id}"`,
+      'It must be of one type in every contract that the job reads.',
+    );
   }
   return first.field;
 }
@@ -131,7 +169,11 @@ function readTables(spec: JobSpec): PlanTable[] {
     if (w?.table === undefined) throw new JobError('a window says no table', 'For example tumbling(hour).into("ads_hourly").');
     checkTable(w.table, names);
     names.add(w.table);
-    if (w.size !== 'hour' && w.size !== 'day') throw new JobError(`table "${w.table}": a window is tumbling(hour) or tumbling(day), not ${show(w.size)}`, 'Other sizes are sums over these.');
+    if (w.size !== 'hour' && w.size !== 'day')
+      throw new JobError(
+        `table "${w.table}": a window is tumbling(hour) or tumbling(day), not ${show(w.size)}`,
+        'Other sizes are sums over these.',
+      );
     checkZone(w.table, w.zone);
     return { name: w.table, size: w.size, zone: w.zone };
   });
@@ -155,7 +197,10 @@ function checkZone(table: string, zone: unknown): void {
 
 function bounded(what: string, value: unknown, least: number, most: number, expected: string): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new JobError(`${what} ${value === undefined ? 'is missing' : `is ${show(value)}`}: it must be ${expected}`, 'Lengths of time are made by seconds(), minutes(), hours() and days().');
+  throw new JobError(
+    `${what} ${value === undefined ? 'is missing' : `is ${show(value)}`}: it must be ${expected}`,
+    'Lengths of time are made by seconds(), minutes(), hours() and days().',
+  );
 }
 
 function inRange(what: string, count: number, least: number, most: number, things: string): void {
@@ -167,7 +212,9 @@ function checkConditions(plan: Plan): void {
   plan.sources.forEach((source, index) => {
     const conditions = sourceInputs(plan, index).wheres.length;
     if (conditions <= CONDITIONS_MAX) return;
-    throw new JobError(`the measures over contract "${source.contract}" have ${conditions} different conditions: ${CONDITIONS_MAX} at most`,
-      'Make the condition\'s field a dimension instead.');
+    throw new JobError(
+      `the measures over contract "${source.contract}" have ${conditions} different conditions: ${CONDITIONS_MAX} at most`,
+      "Make the condition's field a dimension instead.",
+    );
   });
 }

@@ -8,7 +8,9 @@ import type { Plan } from './plan.ts';
 type Plain = string | number | boolean | null | readonly Plain[] | { readonly [key: string]: Plain };
 
 export function digestOf(value: unknown): string {
-  return createHash('sha256').update(canonicalJson(value as Plain)).digest('hex');
+  return createHash('sha256')
+    .update(canonicalJson(value as Plain))
+    .digest('hex');
 }
 
 /** `sources[].digest` covers the contracts, so that a plan digest changes when a contract's meaning does. */

@@ -35,9 +35,12 @@ type RequiredOf<Type extends FieldKind> = { readonly type: Type; readonly requir
 type Same<F, A, B, C = B> = [F] extends [A] ? true : [F] extends [B] ? true : [F] extends [C] ? true : false;
 
 /** Text or an integer, required, of one type in all contracts. */
-export type KeyField<S extends Shape> = keyof { [K in keyof S & string as Same<S[K], RequiredOf<'string'>, RequiredOf<'integer'>> extends true ? K : never]: K };
-export type DimensionField<S extends Shape> =
-  keyof { [K in keyof S & string as Same<S[K], RequiredOf<'string'>, RequiredOf<'integer'>, RequiredOf<'boolean'>> extends true ? K : never]: K };
+export type KeyField<S extends Shape> = keyof {
+  [K in keyof S & string as Same<S[K], RequiredOf<'string'>, RequiredOf<'integer'>> extends true ? K : never]: K;
+};
+export type DimensionField<S extends Shape> = keyof {
+  [K in keyof S & string as Same<S[K], RequiredOf<'string'>, RequiredOf<'integer'>, RequiredOf<'boolean'>> extends true ? K : never]: K;
+};
 export type TimeField<S extends Shape> = Fields<S, RequiredOf<'timestamp'>>;
 export type SummableField<S extends Shape> = Fields<S, { readonly type: 'integer' | 'decimal' }>;
 export type ComparableField<S extends Shape> = Fields<S, { readonly type: 'integer' | 'decimal' | 'number' | 'timestamp' }>;

@@ -4,7 +4,15 @@
  * lacks a compile error; the same is found at run time from the contracts alone.
  */
 import type {
-  ComparableField, ContractHandle, DimensionField, KeyField, Shape, SummableField, TimeField, Untyped, Where,
+  ComparableField,
+  ContractHandle,
+  DimensionField,
+  KeyField,
+  Shape,
+  SummableField,
+  TimeField,
+  Untyped,
+  Where,
 } from './handles.ts';
 import { JobError } from './job-error.ts';
 
@@ -38,23 +46,34 @@ export function count<Id extends string, S extends Shape>(source: Source<Id, S>,
 }
 /** The exact sum of an integer, or of a number whose multipleOf is a power of ten. A missing value adds 0. */
 export function sum<Id extends string, S extends Shape>(
-  source: Source<Id, S>, field: SummableField<NoInfer<S>>, where?: Where<NoInfer<S>>,
+  source: Source<Id, S>,
+  field: SummableField<NoInfer<S>>,
+  where?: Where<NoInfer<S>>,
 ): Measure<Id> {
   return measure('sum', source, field, where);
 }
 /** The least value; NULL when there is none. */
 export function min<Id extends string, S extends Shape>(
-  source: Source<Id, S>, field: ComparableField<NoInfer<S>>, where?: Where<NoInfer<S>>,
+  source: Source<Id, S>,
+  field: ComparableField<NoInfer<S>>,
+  where?: Where<NoInfer<S>>,
 ): Measure<Id> {
   return measure('min', source, field, where);
 }
 /** The greatest value; NULL when there is none. */
 export function max<Id extends string, S extends Shape>(
-  source: Source<Id, S>, field: ComparableField<NoInfer<S>>, where?: Where<NoInfer<S>>,
+  source: Source<Id, S>,
+  field: ComparableField<NoInfer<S>>,
+  where?: Where<NoInfer<S>>,
 ): Measure<Id> {
   return measure('max', source, field, where);
 }
-function measure<Id extends string>(kind: Measure['kind'], source: ContractHandle<Id>, field: string | null, where: object = {}): Measure<Id> {
+function measure<Id extends string>(
+  kind: Measure['kind'],
+  source: ContractHandle<Id>,
+  field: string | null,
+  where: object = {},
+): Measure<Id> {
   return { kind, contract: source?.contract, field, where: { ...where } };
 }
 

@@ -1,6 +1,7 @@
 /** The right name nearest to a wrong one, for messages to people. Never asked on the way of an event. */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
-  let best: string | undefined, least = Number.POSITIVE_INFINITY;
+  let best: string | undefined,
+    least = Number.POSITIVE_INFINITY;
   for (const candidate of known) {
     const edits = distance(name.toLowerCase(), candidate.toLowerCase());
     if (edits < least) {
@@ -21,7 +22,8 @@ export function didYouMean(name: string, known: Iterable<string>): string {
 
 /** Letters to insert, remove, replace or swap with their neighbour. Three rows of the table are enough. */
 function distance(a: string, b: string): number {
-  let before: number[] = [], above: number[] = Array.from({ length: b.length + 1 }, (_, j) => j);
+  let before: number[] = [],
+    above: number[] = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {

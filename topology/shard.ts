@@ -10,6 +10,7 @@ import { decodeBatch } from './consume/cursor.ts';
 import type { Codecs } from './consume/cursor.ts';
 import { Records } from './consume/records.ts';
 import { compileGate } from './contract/gate.ts';
+import { KeyIsId } from './contract/record-key.ts';
 import type { Contract } from './contract/model.ts';
 import { Dedup } from './dedup/dedup.ts';
 import type { Plan } from './plan.ts';
@@ -59,6 +60,8 @@ export class Shard {
   readonly position: Position;
   private readonly o: ShardOptions;
   private readonly gates: readonly Gate[];
+  /** Asked with several shards: a resend must reach the shard of its original. */
+  private readonly keyIsId: KeyIsId | null;
   private readonly dedup: Dedup;
   private readonly windows: Windows;
   private readonly quarantine: Quarantine;
@@ -75,7 +78,8 @@ export class Shard {
     this.o = o;
     const stored = o.store.get(POSITION_KEY);
     this.position = stored === undefined ? freshPosition(o.topics) : decodePosition(stored);
-    this.gates = o.contracts.map((contract, source) => compileGate(contract, o.plan, source, o.hashKey));
+    this.gates = o.contracts.map((contract, source) => compileGate(contract, o.plan, source, o.hashKey, { keyField: o.shards > 1 ? o.plan.producerKey : null }));
+    this.keyIsId = o.shards > 1 && o.plan.producerKey === null ? new KeyIsId(o.hashKey) : null;
     const memory = o.memoryBytesMax === undefined ? {} : { memoryBytesMax: o.memoryBytesMax };
     this.dedup = new Dedup({ store: o.store, horizonMs: o.plan.horizonMs, hashKey: o.hashKey, ...memory });
     this.windows = new Windows({ plan: o.plan, shard: o.shard, generation: o.generation, store: o.store });
@@ -100,9 +104,15 @@ export class Shard {
     this.dirty.add(p);
   }
 
+  /** Offset of a record of the batch that was applied last. */
+  offsetOf(record: number): number {
+    return this.records.offset[record]!;
+  }
+
   private slice(p: PartitionPosition, from: number, to: number): void {
     this.rejected.length = 0;
     const records = this.records, events = this.gates[p.source]!.scan(records, from, to, this.rejected);
+    this.keyIsId?.check(events, records);
     p.page[READ]! += to - from;
     this.pendingRecords += to - from;
     for (const r of this.rejected) this.turnAway(p, r.record, lineOf(r.code), r);

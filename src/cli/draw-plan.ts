@@ -2,20 +2,31 @@
 import type { Contract, Field } from '../../topology/contract/model.ts';
 import type { Plan, PlanMeasure, PlanTable } from '../../topology/plan.ts';
 
-const UNITS: readonly (readonly [number, string])[] = [[86_400_000, 'day'], [3_600_000, 'hour'], [60_000, 'minute'], [1000, 'second']];
+const UNITS: readonly (readonly [number, string])[] = [
+  [86_400_000, 'day'],
+  [3_600_000, 'hour'],
+  [60_000, 'minute'],
+  [1000, 'second'],
+];
 
 export function drawPlan(plan: Plan, contracts: readonly Contract[], digest: string): string {
   const stages: [string, string[]][] = [
     ['read', aligned(plan.sources.map((s) => [s.topic, `contract ${s.contract} ${s.version}`, s.digest.slice(0, 12)]))],
-    ['gate', [
-      ...aligned(contracts.map((c) => [c.id, rules(c)])),
-      `records up to ${plan.maxRecordBytes} bytes, ${plan.time} at most ${span(plan.fenceMs)} after the log's own time`,
-      'else -> tally_quarantine',
-    ]],
-    ['dedup', [
-      `each ${plan.id} once in ${span(plan.horizonMs)}; older -> tally_quarantine (EXPIRED)`,
-      ...(plan.producerKey === null ? [] : [`producers' record key: ${plan.producerKey}`]),
-    ]],
+    [
+      'gate',
+      [
+        ...aligned(contracts.map((c) => [c.id, rules(c)])),
+        `records up to ${plan.maxRecordBytes} bytes, ${plan.time} at most ${span(plan.fenceMs)} after the log's own time`,
+        'else -> tally_quarantine',
+      ],
+    ],
+    [
+      'dedup',
+      [
+        `each ${plan.id} once in ${span(plan.horizonMs)}; older -> tally_quarantine (EXPIRED)`,
+        ...(plan.producerKey === null ? [] : [`producers' record key: ${plan.producerKey}`]),
+      ],
+    ],
     ['watermark', [`${plan.time}, ${span(plan.outOfOrderMs)} out of order`]],
     ['key', [plan.dimensions.length === 0 ? 'none: one row a window' : plan.dimensions.map((d) => `${d.name} ${d.type}`).join(', ')]],
     ['measures', aligned(plan.measures.map((m) => [m.name, formula(plan, m), resultType(m)]))],
@@ -37,8 +48,19 @@ function rules(c: Contract): string {
 
 function rulesOf(f: Field): number {
   const all = [
-    f.minLength, f.maxLength, f.pattern, f.format, f.minimum, f.maximum, f.exclusiveMinimum, f.exclusiveMaximum, f.multipleOf,
-    f.notBefore, f.notAfter, f.validValues, f.validPattern,
+    f.minLength,
+    f.maxLength,
+    f.pattern,
+    f.format,
+    f.minimum,
+    f.maximum,
+    f.exclusiveMinimum,
+    f.exclusiveMaximum,
+    f.multipleOf,
+    f.notBefore,
+    f.notAfter,
+    f.validValues,
+    f.validPattern,
   ];
   return all.filter((rule) => rule !== null).length;
 }
@@ -64,6 +86,14 @@ function span(ms: number): string {
 
 function aligned(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, i) => { widths[i] = Math.max(widths[i] ?? 0, cell.length); });
-  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd());
+  for (const row of rows)
+    row.forEach((cell, i) => {
+      widths[i] = Math.max(widths[i] ?? 0, cell.length);
+    });
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i]!))
+      .join('  ')
+      .trimEnd(),
+  );
 }

@@ -17,19 +17,25 @@ export const types: Command = {
     check: { type: 'boolean', help: 'write nothing; exit 1 when the file is not what would be written' },
   },
   required: ['contracts', 'out'],
-  examples: ['tally types --contracts contracts --out contracts/contracts.gen.ts', 'tally types --contracts contracts --out contracts/contracts.gen.ts --check'],
+  examples: [
+    'tally types --contracts contracts --out contracts/contracts.gen.ts',
+    'tally types --contracts contracts --out contracts/contracts.gen.ts --check',
+  ],
   run: async (args) => run(args),
 };
 
 function run(args: Args): number {
-  const dir = String(args.values['contracts']), out = resolve(String(args.values['out']));
+  const dir = String(args.values['contracts']),
+    out = resolve(String(args.values['out']));
   if (!/\.m?ts$/.test(out)) throw usage('E_USAGE', `${out} is not a .ts file`, 'Name a TypeScript file, such as contracts.gen.ts.');
   const { contracts, warnings } = loadContracts(dir);
   for (const warning of warnings) process.stderr.write(`tally: warning: ${warning}\n`);
   const text = generateTypes(contracts);
   const isFresh = existsSync(out) && read(out) === text;
   if (args.values['check'] === true) {
-    process.stderr.write(isFresh ? `${out} is up to date\n` : `${out} is stale: run tally types --contracts ${dir} --out ${String(args.values['out'])}\n`);
+    process.stderr.write(
+      isFresh ? `${out} is up to date\n` : `${out} is stale: run tally types --contracts ${dir} --out ${String(args.values['out'])}\n`,
+    );
     return isFresh ? 0 : EXIT_NO;
   }
   if (!isFresh) write(out, text);

@@ -9,13 +9,16 @@ const PLACES_MAX = 400;
 export function canonicalDecimal(text: string): string | undefined {
   const parts = DECIMAL.exec(text);
   if (parts === null) return undefined;
-  const whole = parts[2]!, fraction = parts[3] ?? '', exponent = Number(parts[4] ?? 0);
+  const whole = parts[2]!,
+    fraction = parts[3] ?? '',
+    exponent = Number(parts[4] ?? 0);
   if (whole === '' && fraction === '') return undefined;
   const places = fraction.length - exponent;
   if (Math.abs(places) > PLACES_MAX || whole.length > PLACES_MAX) return undefined;
   const digits = `${whole}${fraction}${'0'.repeat(Math.max(0, -places))}`.padStart(Math.max(0, places) + 1, '0');
   const point = digits.length - Math.max(0, places);
-  const before = digits.slice(0, point).replace(/^0+(?=\d)/, ''), after = digits.slice(point).replace(/0+$/, '');
+  const before = digits.slice(0, point).replace(/^0+(?=\d)/, ''),
+    after = digits.slice(point).replace(/0+$/, '');
   const value = after === '' ? before : `${before}.${after}`;
   return parts[1] === '-' && value !== '0' ? `-${value}` : value;
 }

@@ -6,16 +6,26 @@ import type { FieldKind } from '../../topology/handles.ts';
 import type { Contract, Field } from '../../topology/contract/model.ts';
 import { usage } from '../errors.ts';
 
-const RESERVED = new Set(('arguments await break case catch class const continue debugger default delete do else enum eval export extends false finally for '
-  + 'function if implements import in instanceof interface let new null package private protected public return static super switch this throw true try '
-  + 'typeof undefined var void while with yield').split(' '));
+const RESERVED = new Set(
+  (
+    'arguments await break case catch class const continue debugger default delete do else enum eval export extends false finally for ' +
+    'function if implements import in instanceof interface let new null package private protected public return static super switch this throw true try ' +
+    'typeof undefined var void while with yield'
+  ).split(' '),
+);
 
 export function generateTypes(contracts: ReadonlyMap<string, Contract>): string {
   const sorted = [...contracts.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   const names = new Map<string, string>();
   const handles = sorted.map((c) => {
-    const name = handleName(c.id), other = names.get(name);
-    if (other !== undefined) throw usage('E_CONTRACT', `contracts "${other}" and "${c.id}" would both be named ${name} in the generated types`, 'Give one of them another id.');
+    const name = handleName(c.id),
+      other = names.get(name);
+    if (other !== undefined)
+      throw usage(
+        'E_CONTRACT',
+        `contracts "${other}" and "${c.id}" would both be named ${name} in the generated types`,
+        'Give one of them another id.',
+      );
     names.set(name, c.id);
     return handle(name, c);
   });
@@ -31,7 +41,9 @@ export function handleName(id: string): string {
 }
 
 function handle(name: string, c: Contract): string {
-  const fields = c.fields.map((f) => `  ${key(f.name)}: { type: ${literal(kindOf(f))}; required: ${f.required}; value: ${valueType(f)} };\n`);
+  const fields = c.fields.map(
+    (f) => `  ${key(f.name)}: { type: ${literal(kindOf(f))}; required: ${f.required}; value: ${valueType(f)} };\n`,
+  );
   return `/** ${c.id} ${c.version.replaceAll('*/', '')}, topic ${c.topic} */\nexport const ${name}: ContractHandle<${literal(c.id)}, {\n${fields.join('')}}> = { contract: ${literal(c.id)} };\n`;
 }
 

@@ -67,7 +67,9 @@ const KEYWORDS = ['additionalProperties', 'unevaluatedProperties', 'enum', 'cons
 function explain(yaml: YamlFile, errors: readonly ErrorObject[]): Error {
   const rank = (e: ErrorObject): number => {
     const at = KEYWORDS.indexOf(e.keyword);
-    const isUnevaluated = e.keyword === 'unevaluatedProperties' && errors.some((o) => o !== e && o.instancePath.startsWith(e.instancePath) && o.keyword !== e.keyword && o.keyword !== 'if');
+    const isUnevaluated =
+      e.keyword === 'unevaluatedProperties' &&
+      errors.some((o) => o !== e && o.instancePath.startsWith(e.instancePath) && o.keyword !== e.keyword && o.keyword !== 'if');
     return isUnevaluated ? KEYWORDS.length + 1 : at < 0 ? KEYWORDS.length : at;
   };
   const [error] = [...errors].sort((a, b) => rank(a) - rank(b));
@@ -93,7 +95,11 @@ function tell(e: ErrorObject, path: Path): [Path, string, string] {
     case 'required':
       return [path, `"${String(params['missingProperty'])}" is missing`, HINT];
     case 'oneOf':
-      return [path, path.includes('quality') ? 'a quality check has exactly one operator, such as mustBe: 0' : 'has more than one form, or none', HINT];
+      return [
+        path,
+        path.includes('quality') ? 'a quality check has exactly one operator, such as mustBe: 0' : 'has more than one form, or none',
+        HINT,
+      ];
     default:
       return [path, `${JSON.stringify(e.data) ?? 'it'} ${e.message ?? 'is not valid'}`, HINT];
   }
@@ -112,10 +118,13 @@ function keysBeside(e: ErrorObject): string[] {
 
 function toPath(pointer: string, data: unknown): Path {
   let value = data;
-  return pointer.split('/').slice(1).map((part) => {
-    const key = part.replaceAll('~1', '/').replaceAll('~0', '~');
-    const step = Array.isArray(value) ? Number(key) : key;
-    value = (value as Record<string | number, unknown> | undefined)?.[step];
-    return step;
-  });
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => {
+      const key = part.replaceAll('~1', '/').replaceAll('~0', '~');
+      const step = Array.isArray(value) ? Number(key) : key;
+      value = (value as Record<string | number, unknown> | undefined)?.[step];
+      return step;
+    });
 }

@@ -35,18 +35,28 @@ function isRule(check: OdcsQuality): boolean {
 function readRule(yaml: YamlFile, path: Path, given: Readonly<Record<string, unknown>> | undefined, rules: GateRules): void {
   const keys = Object.keys(given ?? {});
   const wrong = keys.find((k) => !ARGUMENTS.includes(k));
-  if (wrong !== undefined) throw yaml.fault([...path, wrong], `invalidValues takes no such argument${didYouMean(wrong, ARGUMENTS)}`, 'It takes validValues and pattern.');
-  if (given === undefined || keys.length === 0) throw yaml.fault(path, 'invalidValues needs validValues or a pattern', 'For example arguments: {validValues: [feed, story]}.');
+  if (wrong !== undefined)
+    throw yaml.fault(
+      [...path, wrong],
+      `invalidValues takes no such argument${didYouMean(wrong, ARGUMENTS)}`,
+      'It takes validValues and pattern.',
+    );
+  if (given === undefined || keys.length === 0)
+    throw yaml.fault(path, 'invalidValues needs validValues or a pattern', 'For example arguments: {validValues: [feed, story]}.');
   if ('validValues' in given) {
-    const at = [...path, 'validValues'], values = given['validValues'];
-    if (!Array.isArray(values) || values.length === 0) throw yaml.fault(at, 'must be a list of at least one value', 'For example validValues: [feed, story].');
+    const at = [...path, 'validValues'],
+      values = given['validValues'];
+    if (!Array.isArray(values) || values.length === 0)
+      throw yaml.fault(at, 'must be a list of at least one value', 'For example validValues: [feed, story].');
     if (rules.validValues !== null) throw yaml.fault(at, 'the field has two lists of valid values', 'Write one list.');
     rules.validValues = { values, path: at };
   }
   if ('pattern' in given) {
-    const at = [...path, 'pattern'], pattern = given['pattern'];
+    const at = [...path, 'pattern'],
+      pattern = given['pattern'];
     if (typeof pattern !== 'string') throw yaml.fault(at, 'must be text', 'Write the regular expression in quotes.');
-    if (rules.validPattern !== null) throw yaml.fault(at, 'the field has two such patterns', 'Write one pattern, or put the other into logicalTypeOptions.pattern.');
+    if (rules.validPattern !== null)
+      throw yaml.fault(at, 'the field has two such patterns', 'Write one pattern, or put the other into logicalTypeOptions.pattern.');
     rules.validPattern = { pattern, path: at };
   }
 }

@@ -25,12 +25,16 @@ const ID = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const TOPIC = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$/;
 
 export function loadContracts(dir: string): LoadedContracts {
-  const contracts = new Map<string, Contract>(), warningsOf = new Map<string, readonly string[]>();
-  const fileOf = new Map<string, string>(), topics = new Map<string, string>();
+  const contracts = new Map<string, Contract>(),
+    warningsOf = new Map<string, readonly string[]>();
+  const fileOf = new Map<string, string>(),
+    topics = new Map<string, string>();
   for (const name of yamlFiles(dir)) {
-    const yaml = readYaml(join(dir, name)), warnings: string[] = [];
+    const yaml = readYaml(join(dir, name)),
+      warnings: string[] = [];
     const contract = readContract(yaml, checkOdcs(yaml), warnings);
-    const same = fileOf.get(contract.id), sameTopic = topics.get(contract.topic);
+    const same = fileOf.get(contract.id),
+      sameTopic = topics.get(contract.topic);
     if (same !== undefined) throw yaml.fault(['id'], `"${contract.id}" is also the id of ${same}`, 'Each contract has an id of its own.');
     if (sameTopic !== undefined) {
       throw yaml.fault(['schema', 0], `topic "${contract.topic}" is also the topic of ${sameTopic}`, 'A topic has one contract.');
@@ -49,7 +53,8 @@ function yamlFiles(dir: string): string[] {
     names = readdirSync(dir);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
-    const wrong = code === 'ENOENT' ? 'does not exist' : code === 'ENOTDIR' ? 'is not a directory' : `cannot be read: ${(cause as Error).message}`;
+    const wrong =
+      code === 'ENOENT' ? 'does not exist' : code === 'ENOTDIR' ? 'is not a directory' : `cannot be read: ${(cause as Error).message}`;
     throw usage('E_CONTRACT', `the directory of contracts ${dir} ${wrong}`, 'Name a directory of ODCS files with --contracts.');
   }
   const yamls = names.filter((n) => /\.ya?ml$/.test(n) && !n.startsWith('.')).sort();
@@ -58,7 +63,8 @@ function yamlFiles(dir: string): string[] {
 }
 
 function readContract(yaml: YamlFile, odcs: OdcsFile, warnings: string[]): Contract {
-  if (!ID.test(odcs.id)) throw yaml.fault(['id'], `"${odcs.id}" cannot be a contract's id`, 'It is letters, digits, dots, hyphens and underscores.');
+  if (!ID.test(odcs.id))
+    throw yaml.fault(['id'], `"${odcs.id}" cannot be a contract's id`, 'It is letters, digits, dots, hyphens and underscores.');
   if (odcs.version === '') throw yaml.fault(['version'], 'is empty', 'For example version: 1.0.0.');
   const objects = odcs.schema ?? [];
   const [object] = objects;
@@ -79,7 +85,12 @@ function topicOf(yaml: YamlFile, path: Path, object: OdcsObject): string {
   }
   const key = object.physicalName === undefined ? 'name' : 'physicalName';
   const topic = object[key]!;
-  if (!TOPIC.test(topic)) throw yaml.fault([...path, key], `"${topic}" cannot be a topic`, 'Topics are letters, digits, dots, hyphens and underscores, 249 at most.');
+  if (!TOPIC.test(topic))
+    throw yaml.fault(
+      [...path, key],
+      `"${topic}" cannot be a topic`,
+      'Topics are letters, digits, dots, hyphens and underscores, 249 at most.',
+    );
   return topic;
 }
 
@@ -99,7 +110,8 @@ function readFields(yaml: YamlFile, path: Path, properties: readonly OdcsPropert
 function checkPrimaryKey(yaml: YamlFile, path: Path, properties: readonly OdcsProperty[]): void {
   const keys = properties.flatMap((p, i) => (p.primaryKey === true ? [i] : []));
   const [at] = keys;
-  if (at === undefined) throw yaml.fault(path.slice(0, -1), 'no field is the primary key', 'Say primaryKey: true at the field that identifies an event.');
+  if (at === undefined)
+    throw yaml.fault(path.slice(0, -1), 'no field is the primary key', 'Say primaryKey: true at the field that identifies an event.');
   if (keys.length > 1) throw yaml.fault([...path, keys[1]!, 'primaryKey'], 'a second primary key', 'An event is identified by one field.');
   const key = properties[at]!;
   if (key.required !== true) throw yaml.fault([...path, at], 'the primary key must be required', 'Say required: true.');

@@ -25,7 +25,11 @@ export function readYaml(file: string): YamlFile {
   const document = parseDocument(readText(file), { lineCounter: lines, prettyErrors: false });
   const [first] = document.errors;
   if (first !== undefined) {
-    throw usage('E_CONTRACT', `${file}:${lines.linePos(first.pos[0]).line}: not YAML: ${first.message.split('\n')[0]}`, `Correct ${basename(file)} and try again.`);
+    throw usage(
+      'E_CONTRACT',
+      `${file}:${lines.linePos(first.pos[0]).line}: not YAML: ${first.message.split('\n')[0]}`,
+      `Correct ${basename(file)} and try again.`,
+    );
   }
   const data = toData(file, document);
   const line = (path: Path): number => {
@@ -36,7 +40,9 @@ export function readYaml(file: string): YamlFile {
     return 1;
   };
   return {
-    file, data, line,
+    file,
+    data,
+    line,
     text: (path) => {
       const node = nodeAt(document, path, false);
       return isScalar(node) ? node.source : undefined;

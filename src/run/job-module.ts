@@ -29,7 +29,8 @@ export async function importJob(file: string): Promise<TopologyValue> {
     throw notLoaded(file, cause);
   }
   const value = loaded.default as Partial<TopologyValue> | undefined;
-  if (value === undefined) throw usage('E_JOB', `${file} has no default export`, 'A job ends in: export default topology("name").read(...)...');
+  if (value === undefined)
+    throw usage('E_JOB', `${file} has no default export`, 'A job ends in: export default topology("name").read(...)...');
   if (value === null || value.kind !== 'tally.topology' || typeof value.spec !== 'object') {
     throw usage('E_JOB', `the default export of ${file} is not a topology`, 'A job ends in: export default topology("name").read(...)...');
   }
@@ -55,15 +56,31 @@ function notLoaded(file: string, cause: unknown): Error {
   if (!(cause instanceof Error)) return usage('E_JOB', `${file} threw ${String(cause)}`, 'Correct the job.');
   const { code } = cause as NodeJS.ErrnoException;
   if (code === 'ERR_MODULE_NOT_FOUND' || code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
-    return usage('E_JOB', `${file} imports something that is not there: ${oneLine(cause.message)}`, 'Imports of files name them in full, with ./ and .ts; packages must be installed beside the job.');
+    return usage(
+      'E_JOB',
+      `${file} imports something that is not there: ${oneLine(cause.message)}`,
+      'Imports of files name them in full, with ./ and .ts; packages must be installed beside the job.',
+    );
   }
   if (code === 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING') {
-    return usage('E_JOB', `${file} lies in node_modules, where Node runs no TypeScript`, 'Move the job out of node_modules, or write it as .mjs.');
+    return usage(
+      'E_JOB',
+      `${file} lies in node_modules, where Node runs no TypeScript`,
+      'Move the job out of node_modules, or write it as .mjs.',
+    );
   }
   if (cause instanceof SyntaxError) {
-    return usage('E_JOB', `${placeOf(file, cause)}: ${oneLine(cause.message)}`, 'Correct it; types are stripped, so enums, namespaces and the like are not understood.');
+    return usage(
+      'E_JOB',
+      `${placeOf(file, cause)}: ${oneLine(cause.message)}`,
+      'Correct it; types are stripped, so enums, namespaces and the like are not understood.',
+    );
   }
-  return usage('E_JOB', `${file} threw ${cause.name}: ${oneLine(cause.message)}`, 'A job is a description: it needs no environment and no input.');
+  return usage(
+    'E_JOB',
+    `${file} threw ${cause.name}: ${oneLine(cause.message)}`,
+    'A job is a description: it needs no environment and no input.',
+  );
 }
 
 /** Node writes FILE:LINE at the head of the stack of a syntax error; it may lie in a file that the job imports. */
@@ -74,4 +91,10 @@ function placeOf(file: string, error: Error): string {
   return named === file ? `${file}:${at[2]}` : `${named}:${at[2]}, imported by the job ${file}`;
 }
 
-const oneLine = (text: string): string => text.split('\n').map((l) => l.trim()).filter((l) => l !== '').slice(0, 2).join(' ');
+const oneLine = (text: string): string =>
+  text
+    .split('\n')
+    .map((l) => l.trim())
+    .filter((l) => l !== '')
+    .slice(0, 2)
+    .join(' ');

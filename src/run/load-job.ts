@@ -55,12 +55,18 @@ function fileOf(job: string): string {
     return fileURLToPath(new URL(`../../topology/jobs/${job}${ownExtension}`, import.meta.url));
   }
   const isPath = EXTENSIONS.includes(extname(job)) || /[\\/]/.test(job);
-  const file = resolve(job), found = statSync(file, { throwIfNoEntry: false });
+  const file = resolve(job),
+    found = statSync(file, { throwIfNoEntry: false });
   if (!isPath) {
-    const hint = found?.isFile() === true ? `A job is a .ts, .js or .mjs file; ${basename(job)} is none.` : `Shipped jobs: ${SHIPPED_JOBS.join(', ')}; or the path of a .ts file.`;
+    const hint =
+      found?.isFile() === true
+        ? `A job is a .ts, .js or .mjs file; ${basename(job)} is none.`
+        : `Shipped jobs: ${SHIPPED_JOBS.join(', ')}; or the path of a .ts file.`;
     throw usage('E_JOB', `there is no job "${job}"${didYouMean(job, SHIPPED_JOBS)}`, hint);
   }
-  if (found === undefined) throw usage('E_JOB', `the job ${file} does not exist`, `Name a file, or a shipped job: ${SHIPPED_JOBS.join(', ')}.`);
-  if (!found.isFile() || !EXTENSIONS.includes(extname(file))) throw usage('E_JOB', `${file} is not a .ts, .js or .mjs file`, 'A job is a module that default-exports a topology.');
+  if (found === undefined)
+    throw usage('E_JOB', `the job ${file} does not exist`, `Name a file, or a shipped job: ${SHIPPED_JOBS.join(', ')}.`);
+  if (!found.isFile() || !EXTENSIONS.includes(extname(file)))
+    throw usage('E_JOB', `${file} is not a .ts, .js or .mjs file`, 'A job is a module that default-exports a topology.');
   return file;
 }

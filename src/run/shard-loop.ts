@@ -2,8 +2,10 @@
  * Feeds one shard: reads its partitions in step, applies batch after batch, commits by events, bytes or time, and lets the drain
  * write to ClickHouse meanwhile. Asynchrony lives here, at the batches' edges, and nowhere below.
  */
+import { RecordKeyError } from '../../topology/contract/record-key.ts';
 import type { Shard, Written } from '../../topology/shard.ts';
 import { nowMs, monotonicMs } from '../clock.ts';
+import { TallyError } from '../errors.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
 import { placedFault } from '../log/faults.ts';
 import type { InStep } from '../log/in-step.ts';
@@ -74,6 +76,7 @@ export class ShardLoop {
     try {
       shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
     } catch (error) {
+      if (error instanceof RecordKeyError) throw keyFault(error, next.topic, next.partition, shard.offsetOf(error.record));
       throw placedFault(error, next.topic, next.partition, next.batch.baseOffset);
     }
     source.advance(next);
@@ -124,6 +127,11 @@ export class ShardLoop {
     const acknowledged = drain.takeAcknowledged();
     if (acknowledged.keys.length > 0) shard.acknowledge(acknowledged);
   }
+}
+
+function keyFault(error: RecordKeyError, topic: string, partition: number, offset: number): TallyError {
+  return new TallyError('E_KEY', `${topic}, partition ${partition}, offset ${offset}: ${error.message}; with several shards its resend may reach another one and be counted twice`,
+    'let producers key by the event id (UUIDs in lower case), name their key with .dedupe({ producerKey }), or run with --shards 1', 3, error);
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

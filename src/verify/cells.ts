@@ -22,11 +22,14 @@ export interface Cell {
 }
 export type Windows = Map<number, Map<string, Cell>>;
 
-/** The same text for the same key, whatever its values hold. */
+/** The same text for the same key, whatever its values hold. Joined, not added up: millions of them are kept, and a sum of strings keeps its parts. */
 export function keyText(key: readonly Value[]): string {
-  let text = '';
-  for (const v of key) text += typeof v === 'string' ? `${v.length}:${v}|` : `${v}|`;
-  return text;
+  const parts: string[] = [];
+  for (const v of key) {
+    if (typeof v === 'string') parts.push(String(v.length), v);
+    else parts.push(String(v));
+  }
+  return parts.join('|');
 }
 
 interface SourceMeasure {

@@ -10,6 +10,7 @@ import { decimalOf, scaledInteger } from './decimal.ts';
 import { isoMs } from './iso-time.ts';
 import { bytesAre, quoted, utf8 } from './literal-text.ts';
 import type { Contract, Field } from './model.ts';
+import { fixedLength } from './scanner-values.ts';
 
 interface Source {
   readonly fields: ReadonlyMap<string, { readonly field: Field; readonly at: number }>;
@@ -34,6 +35,26 @@ function idLines(source: Source, plan: Plan): string[] {
   return [`if (ready[0] === 0) textIdentity(view, start[${at}], end[${at}], k0, k1, words);`, ...words];
 }
 
+const UNROLLED = 16;
+
+/** A text of the key; unrolled when all valid values are equally long. The same bytes and the same hash as `keyText`. */
+function textKeyLines(field: Field, at: number): string[] {
+  const n = field.type === 'string' ? fixedLength(field) : null;
+  if (n === null || n === 0 || n > UNROLLED) return [`h = keyText(bytes, view, start[${at}], end[${at}], t, h); t += keySize(end[${at}] - start[${at}]);`];
+  const lines = [`s = start[${at}]; key[t] = ${n}; h = mix(h, ${n}, secret);`];
+  if (n < 4) {
+    const bytes = Array.from({ length: n }, (_, j) => `key[t + ${j + 1}] = bytes[s + ${j}];`);
+    const word = Array.from({ length: n }, (_, j) => `bytes[s + ${j}] << ${8 * (n - 1 - j)}`);
+    lines.push(bytes.join(' '), `h = mix(h, ${word.join(' | ')}, secret);`);
+  } else {
+    for (let j = 0; j < n; j += 4) {
+      const from = Math.min(j, n - 4);
+      lines.push(`w = view.getInt32(s + ${from}, true); keyView.setInt32(t + ${from + 1}, w, true); h = mix(h, w, secret);`);
+    }
+  }
+  return [...lines, `t += ${n + 1};`];
+}
+
 /** The key's bytes, dimension by dimension; `t` is where the next one goes. */
 function keyLines(source: Source, plan: Plan): string[] {
   const rooms: string[] = [], lines: string[] = [];
@@ -44,7 +65,7 @@ function keyLines(source: Source, plan: Plan): string[] {
     lines.push(`// ${quoted(dimension.name)}: ${dimension.type}`);
     if (dimension.type === 'string') {
       rooms.push(`end[${at}] - start[${at}] + 5`);
-      lines.push(`h = keyText(bytes, view, start[${at}], end[${at}], t, h); t += keySize(end[${at}] - start[${at}]);`);
+      lines.push(...textKeyLines(field, at));
     } else if (dimension.type === 'integer') {
       rooms.push('8');
       lines.push(`keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8; h = mix(mix(h, lo[${at}], secret), hi[${at}], secret);`);
@@ -55,7 +76,7 @@ function keyLines(source: Source, plan: Plan): string[] {
   }
   const room = rooms.length === 0 ? [] : [`if (keyFrom + ${rooms.join(' + ')} > key.length) growKey(keyFrom + ${rooms.join(' + ')});`];
   return [
-    'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];', 'let t = keyFrom, h = keySeed;', ...room, ...lines,
+    'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];', 'let t = keyFrom, h = keySeed, s = 0, w = 0;', ...room, ...lines,
     'keyEnd[i] = t;', 'keyHash[i] = avalanche(h);',
   ];
 }

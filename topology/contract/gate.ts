@@ -11,8 +11,9 @@ import { finishText } from './finish-text.ts';
 import { avalanche, integerIdentity, mix, mixBytes, textIdentity, uuidWords } from './identity.ts';
 import { dateMs, isoMs } from './iso-time.ts';
 import type { Contract } from './model.ts';
+import { KeyIsField } from './record-key.ts';
 import { scannerText } from './scanner-text.ts';
-import { textPlan } from './scanner-values.ts';
+import { choiceFor, textPlan } from './scanner-values.ts';
 import { Slots } from './slots.ts';
 import { SlowPath } from './slow-path.ts';
 import { KnownTexts, textRules } from './text-rules.ts';
@@ -30,6 +31,8 @@ export interface GateOptions {
   readonly capacity?: number;
   /** 'slow' sends every record the slow path: for tests. */
   readonly path?: 'both' | 'slow';
+  /** A field whose text each record's key must be (`KeyIsField`); null or absent: not asked. */
+  readonly keyField?: string | null;
 }
 
 type Scan = (bytes: Uint8Array, view: DataView, from: number, limit: number, latest: number) => boolean;
@@ -86,7 +89,7 @@ function environment(contract: Contract, source: number, hashKey: readonly [numb
   });
   const k0 = hashKey[0] | 0, k1 = hashKey[1] | 0;
   return {
-    ...RUNTIME, ...inputs, known, out, k0, k1,
+    ...RUNTIME, ...inputs, known, choices: contract.fields.map((f) => choiceFor(f)?.table ?? null), out, k0, k1,
     start: slots.start, end: slots.end, lo: slots.lo, hi: slots.hi, words: slots.words, ready: slots.ready,
     records: out.record, id: out.id, time: out.time, fingerprint: out.fingerprint, keyHash: out.keyHash, keyEnd: out.keyEnd, where: out.where,
     double, doubleWords: new Int32Array(double.buffer), pair: new Float64Array(2),
@@ -106,6 +109,7 @@ class ScannerGate implements CompiledGate {
   private readonly alwaysSlow: boolean;
   private readonly maxRecordBytes: number;
   private readonly fenceMs: number;
+  private readonly recordKey: KeyIsField | null;
   private slowText: Uint8Array = new Uint8Array(0);
   private slowView: DataView = new DataView(new ArrayBuffer(0));
 
@@ -118,7 +122,9 @@ class ScannerGate implements CompiledGate {
     this.maxRecordBytes = plan.maxRecordBytes;
     this.fenceMs = plan.fenceMs;
     const finish = finishText(contract, plan, source);
-    this.text = `${scannerText(contract, new Set(inputs.read), plan.id, plan.time)}\n\n${KEY_CODE}\n\n${finish}\n`;
+    const keyField = options.keyField ?? null;
+    this.recordKey = keyField === null ? null : new KeyIsField(contract, keyField, slots);
+    this.text = `${scannerText(contract, new Set(keyField === null ? inputs.read : [...inputs.read, keyField]), plan.id, plan.time)}\n\n${KEY_CODE}\n\n${finish}\n`;
     const names = environment(contract, source, hashKey, this.out, slots);
     const make = new Function('names', `"use strict";\nconst { ${Object.keys(names).join(', ')} } = names;\n\n${this.text}\nreturn { scan, finish };`);
     const made = make(names) as { scan: Scan; finish: Finish };
@@ -127,7 +133,7 @@ class ScannerGate implements CompiledGate {
   }
 
   scan(records: Records, from: number, to: number, rejected: Rejection[]): EventColumns {
-    const { out, fast, finish, alwaysSlow, maxRecordBytes, fenceMs } = this;
+    const { out, fast, finish, alwaysSlow, maxRecordBytes, fenceMs, recordKey } = this;
     const { valueStart, valueEnd, timestamp } = records;
     if (to - from > out.capacity) throw new Error(`a slice of ${to - from} records for ${out.capacity} places`);
     out.count = 0;
@@ -144,19 +150,21 @@ class ScannerGate implements CompiledGate {
         rejected.push({ record: i, code: 'OVERSIZE', field: '', detail: `${end - start} bytes` });
       } else {
         const latest = timestamp[i]! + fenceMs;
-        if (!alwaysSlow && fast(bytes, view, start, end, latest)) finish(bytes, view, i);
-        else this.takeSlow(buffer, start, end, latest, i, rejected);
+        if (!alwaysSlow && fast(bytes, view, start, end, latest)) {
+          finish(bytes, view, i);
+          if (recordKey !== null) recordKey.check(records, i, bytes);
+        } else if (this.takeSlow(buffer, start, end, latest, i, rejected) && recordKey !== null) recordKey.check(records, i, this.slowText);
       }
     }
     return out;
   }
 
-  private takeSlow(bytes: Buffer, start: number, end: number, latest: number, record: number, rejected: Rejection[]): void {
+  private takeSlow(bytes: Buffer, start: number, end: number, latest: number, record: number, rejected: Rejection[]): boolean {
     this.slow++;
     const verdict = this.judge.judge(bytes, start, end, latest);
     if (verdict !== null) {
       rejected.push({ record, code: verdict.code, field: verdict.field, detail: verdict.detail });
-      return;
+      return false;
     }
     const held = this.judge.text;
     if (held.buffer !== this.slowText.buffer || held.byteOffset !== this.slowText.byteOffset) {
@@ -164,6 +172,7 @@ class ScannerGate implements CompiledGate {
       this.slowView = new DataView(held.buffer, held.byteOffset, held.byteLength);
     }
     this.finish(this.slowText, this.slowView, record);
+    return true;
   }
 }
 

@@ -3,6 +3,7 @@
  * `return false` for all that isn't plainly fine. A line never rejects, so each may be stricter than the contract, never laxer.
  */
 import { bytePattern, type ByteStep } from './byte-pattern.ts';
+import { type Choice, choiceOf } from './choice.ts';
 import { decimalOf, INT64_MAX, INT64_MIN, integerBound } from './decimal.ts';
 import { TIME_MAX, TIME_MIN } from './iso-time.ts';
 import { bytesAre, quoted, utf8 } from './literal-text.ts';
@@ -23,6 +24,8 @@ const SHORT_MAX = 10n ** 9n - 1n, DECIMAL_MAX = 10n ** 15n - 1n;
 export interface TextPlan {
   readonly steps: readonly ByteStep[] | null;
   readonly literals: readonly string[] | null;
+  /** All valid values, when they are texts. */
+  readonly values: readonly string[] | null;
   /** The rules that neither of the two covers stand: ask KnownTexts. */
   readonly known: boolean;
 }
@@ -32,9 +35,17 @@ export function textPlan(field: Field): TextPlan {
   const compiled = patterns.map(bytePattern);
   const usable = field.type === 'string' ? compiled.findIndex((steps) => steps !== null) : -1;
   const values = field.validValues;
-  const few = values !== null && values.length > 0 && values.length <= INLINE_VALUES && values.every((v) => typeof v === 'string');
+  const texts = values?.every((v) => typeof v === 'string') ? values : null;
+  const few = texts !== null && texts.length > 0 && texts.length <= INLINE_VALUES;
   const open = patterns.length - (usable < 0 ? 0 : 1) + (field.format === null ? 0 : 1) + (values === null || few ? 0 : 1);
-  return { steps: usable < 0 ? null : compiled[usable]!, literals: few ? values : null, known: open > 0 };
+  return { steps: usable < 0 ? null : compiled[usable]!, literals: few ? texts : null, values: texts, known: open > 0 };
+}
+
+/** The length in bytes that every valid text has; null: they differ. */
+export function fixedLength(field: Field): number | null {
+  const steps = textPlan(field).steps;
+  if (steps === null || steps.some((step) => step.min !== step.max)) return null;
+  return steps.reduce((sum, step) => sum + step.min, 0);
 }
 
 /** Whether the scanner may take a UUID as the id without looking at its text. */
@@ -99,19 +110,29 @@ function stepLines(step: ByteStep): string[] {
   ];
 }
 
-/** Valid values and nothing else: each is compared with its closing quote at once. */
-function literalLines(literals: readonly string[], place: Place): string[] {
-  const tests = literals.map((text) => {
-    const literal = utf8(`${text}"`);
-    return [`${bytesAre(literal, 's')}) p = s + ${literal.length - 1};`, literal.length] as const;
+/** Whether valid values are all that a text must be, and stand for themselves in JSON: then no byte is looked at twice. */
+export function choiceFor(field: Field): Choice | null {
+  const plan = textPlan(field);
+  const plain = plan.values?.every((text) => /^[ !#-[\]-~\x80-\uffff]*$/.test(text) && text.isWellFormed()) ?? false;
+  if (!plain || plan.steps !== null || field.format !== null || field.validPattern !== null || field.pattern !== null) return null;
+  return field.type === 'string' && field.minLength === null && field.maxLength === null ? choiceOf(plan.values!) : null;
+}
+
+function choiceLines(choice: Choice, values: readonly string[], place: Place): string[] {
+  const stride = 1 + 2 * choice.words;
+  const tests = Array.from({ length: choice.words }, (_, w) => {
+    const word = w === 0 ? 'n' : `view.getInt32(s + ${4 * w}, true)`;
+    return `(${word} & choice[c + ${1 + 2 * w}]) !== choice[c + ${2 + 2 * w}]`;
   });
-  const longest = Math.max(...tests.map(([, length]) => length));
   return [
-    'if (bytes[p] !== 34) return false;',
-    's = ++p;',
-    `if (view.byteLength - s < ${longest}) return false; // too near the end of the batch for these loads`,
-    ...tests.map(([test], j) => `${j === 0 ? 'if' : 'else if'} (${test}`),
-    'else return false;',
+    `// valid: ${values.map(quoted).join(', ')}`,
+    `if (bytes[p] !== 34 || view.byteLength - p <= ${4 * choice.words}) return false;`,
+    `const choice = choices[${place.at}];`,
+    's = p + 1;',
+    'n = view.getInt32(s, true);',
+    `c = (Math.imul(n${choice.mask === -1 ? '' : ` & ${choice.mask}`}, ${choice.multiplier}) >>> ${choice.shift}) * ${stride}; // the row of the only candidate`,
+    `if (${tests.join(' || ')}) return false;`,
+    'p = s + choice[c];',
     ...keepText(place),
     'p++;',
   ];
@@ -120,8 +141,8 @@ function literalLines(literals: readonly string[], place: Place): string[] {
 function textLines(field: Field, place: Place): string[] {
   const plan = textPlan(field);
   const bounded = field.minLength !== null || field.maxLength !== null;
-  const plain = plan.literals?.every((text) => /^[ !#-[\]-~\x80-\uffff]*$/.test(text) && text.isWellFormed()) ?? false;
-  if (plan.literals !== null && plain && plan.steps === null && !plan.known && !bounded) return literalLines(plan.literals, place);
+  const choice = choiceFor(field);
+  if (choice !== null) return choiceLines(choice, plan.values!, place);
   const lines = ['if (bytes[p] !== 34) return false;', 's = ++p;'];
   if (plan.steps !== null) {
     for (const step of plan.steps) lines.push(...stepLines(step));

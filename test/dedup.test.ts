@@ -150,6 +150,22 @@ describe('dedup', () => {
     expect(() => make(store, DAY).open(8 * HOUR)).toThrow('not');
   });
 
+  it('compacts in one commit hours that are in memory and hours that are not, under the tightest bound', () => {
+    const store = new MemoryStore(), tuning = { partEntries: 8, segmentEntries: 8, coldAfterHours: 2, compactBytes: 0, segmentsMax: 5 };
+    let dedup = make(store, 30 * DAY, { memoryBytesMax: 1e9, tuning });
+    const hours = (from: number, to: number, first: number) =>
+      Array.from({ length: (to - from) * 40 }, (_, i) => ({ id: first + i, time: (from + Math.floor(i / 40)) * HOUR, fp: 1 }));
+    admit(dedup, [...hours(0, 10, 0), { id: 1e6, time: 50 * HOUR, fp: 1 }]);
+    commit(dedup, store);
+    dedup = make(store, 30 * DAY, { memoryBytesMax: 100, tuning: { ...tuning, compactBytes: 1e6 } });
+    dedup.open(50 * HOUR);
+    const more = hours(10, 20, 10_000);
+    expect(admit(dedup, more).every((v) => v === FRESH)).toBe(true);
+    commit(dedup, store);
+    expect(dedup.stats()).toMatchObject({ compactions: 20, identities: 801 });
+    expect(admit(dedup, [...hours(0, 10, 0), ...more]).every((v) => v === DUPLICATE)).toBe(true);
+  });
+
   it('counts identities and keeps its memory near its bound', () => {
     const store = new MemoryStore(), dedup = make(store, 30 * DAY, { memoryBytesMax: 100_000 });
     for (let i = 0; i < 100; i++) {
@@ -165,8 +181,8 @@ describe('dedup', () => {
 });
 
 const stores: [string, number, () => Promise<Store>, (s: Store) => Promise<Store>][] = [
-  ['memory', 60, () => Promise.resolve(new MemoryStore()), (s) => Promise.resolve((s as MemoryStore).fork())],
-  ['rocksdb', 6, () => openRocks(dirOf()), async (s) => {
+  ['memory', 40, () => Promise.resolve(new MemoryStore()), (s) => Promise.resolve((s as MemoryStore).fork())],
+  ['rocksdb', 4, () => openRocks(dirOf()), async (s) => {
     await s.close();
     return openRocks(root + `/r${dirs}`);
   }],
@@ -218,6 +234,10 @@ async function compare(seed: number, open: () => Promise<Store>, reopen: (s: Sto
       dedup.open(saved.max);
     }
   }
+  // Nothing is left of what is forgotten: not of hours, nor of compactions that were cut off.
+  admit(dedup, [{ id: idSpace, time: dedup.maxTime + 60 * DAY, fp: 1 }]);
+  commit(dedup, store);
+  expect(store.keys(Buffer.from('I'), Buffer.from('J')).length, `seed ${seed}`).toBe(2);
   await store.close();
   return seen;
 }

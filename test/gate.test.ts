@@ -49,6 +49,15 @@ describe('a record as a whole', () => {
     expect(seen.rejected).toEqual([]);
     expect(gate.slow).toBe(0);
   });
+  test('whatever type stands last, the closing brace behind it is enough', () => {
+    const kinds = [field('x', 'boolean'), field('x', 'integer'), field('x', 'number'), field('x', 'timestamp'), field('x', 'string'), field('x', 'string', { required: false })];
+    for (const [i, text] of ['true', '7', '0.5', '1760000000000', '""', 'null'].entries()) {
+      const { c, p } = one(kinds[i]!);
+      const gate = compileGate(c, p, 0, HASH_KEY);
+      expect(see(gate, [`{"event_id":"e","event_time":1760000000000,"x":${text}}`]).rejected).toEqual([]);
+      expect(gate.slow).toBe(0);
+    }
+  });
   test.each([
     ['', 'UNPARSEABLE'], ['null', 'UNPARSEABLE'], ['[]', 'UNPARSEABLE'], ['{', 'UNPARSEABLE'], ['{}', 'MISSING_FIELD event_id'], ['{"a":1,}', 'UNPARSEABLE'],
     ['{"a":01}', 'UNPARSEABLE'], ['{"a":+1}', 'UNPARSEABLE'], ['{"a":1.}', 'UNPARSEABLE'], ['{"a":.5}', 'UNPARSEABLE'], ['{"a":1e}', 'UNPARSEABLE'], ['{"a":NaN}', 'UNPARSEABLE'],

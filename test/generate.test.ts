@@ -10,6 +10,7 @@ import type { GenerateOptions } from '../src/generate/event-source.ts';
 import { patternTexts } from '../src/generate/pattern-text.ts';
 import { sendAgain } from '../src/generate/send-again.ts';
 import { generateLog } from '../src/generate/to-log.ts';
+import { TopicWriter } from '../src/log/writer.ts';
 import { loadJob, shippedContracts } from '../src/run/load-job.ts';
 import { makeJudge } from '../src/verify/judge.ts';
 import { readPartition } from '../src/verify/read-log.ts';
@@ -138,7 +139,11 @@ describe('a generated log', () => {
 
   test('is sent again as it was, behind its end', async () => {
     const log = path.join(dir, 'a'), before = recordsOf(log, 'ads.click', 1);
-    expect(await sendAgain(log)).toBe(6000);
+    const writer = new TopicWriter(log, 'small', { batchBytes: 1000 });
+    for (let i = 0; i < 200; i++) writer.append(0, null, Buffer.from(`line ${i}`), i);
+    writer.close();
+    expect(await sendAgain(log)).toBe(6200);
+    expect(recordsOf(log, 'small', 0).map((r) => String(r.value)).slice(200)).toEqual(Array.from({ length: 200 }, (_, i) => `line ${i}`));
     const after = recordsOf(log, 'ads.click', 1), again = after.slice(before.length);
     expect(again.map((r) => [r.offset - before.length, r.timestamp, r.key, r.value])).toEqual(before.map((r) => [r.offset, r.timestamp, r.key, r.value]));
   });

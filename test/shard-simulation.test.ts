@@ -40,7 +40,7 @@ function makeValues(r: Random, n: number, spanHours: number): { topic: string; i
     const late = r(20) === 0 ? r(Math.min(spanHours, 60)) * HOUR : r(10) * 60_000;
     const topic = r(3) === 0 ? 'sales' : 'views', id = again?.id ?? (r(2) === 0 ? `id-${i}` : uuid(r));
     const time = r(100) === 0 ? arrival + 5 * HOUR : Math.max(0, arrival - late), country = ['DE', 'FR', 'ES', 'IT'][r(4)];
-    const event: Record<string, unknown> = { event_id: r(4) === 0 ? id.toUpperCase() : id, event_time: time, country };
+    const event: Record<string, unknown> = { event_id: id.length === 36 && r(4) === 0 ? id.toUpperCase() : id, event_time: time, country };
     if (topic === 'views') Object.assign(event, { cost: r(500) / 100 }, r(2) === 0 ? { paid_by: r(2) === 0 ? 'card' : 'cash' } : {});
     else if (r(3) > 0) event.value = r(1000) - 500;
     if (r(40) === 0) event.country = r(2) === 0 ? 7 : 'de';

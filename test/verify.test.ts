@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { rightTables, T0, verifySpoilt } from './verify-fixture.ts';
+import { GIVEN, rightTables, T0, verifySpoilt } from './verify-fixture.ts';
 import type { Row, Tables } from './verify-fixture.ts';
 
 const row = (t: Tables, view: string, where: Row): Row => {
@@ -63,7 +64,11 @@ describe('the oracle', () => {
     ['an oversize row that hides the size', 'quarantine', (t) => (row(t, 'tally_quarantine', { code: 'OVERSIZE' }).detail = 'large')],
     ['a quarantine row of a valid record', 'quarantine', (t) => t.tally_quarantine!.push({ ...row(t, 'tally_quarantine', { code: 'INVALID_VALUE' }), offset: 0 })],
     ['a quarantine row twice', 'quarantine', (t) => t.tally_quarantine!.push({ ...row(t, 'tally_quarantine', { code: 'INVALID_VALUE' }) })],
-    ['an EXPIRED row of an hour that cannot be forgotten', 'quarantine', (t) => t.tally_quarantine!.push({ ...row(t, 'tally_quarantine', { code: 'EXPIRED', topic: 'sales' }), offset: 3 })],
+    ['an EXPIRED row of an hour that cannot be forgotten', 'quarantine', (t) => {
+      const raw = GIVEN.find((g) => String(g.raw).includes('"s4"'))!.raw as string;
+      const of = { raw_bytes: String(raw.length), raw_sha256: createHash('sha256').update(raw).digest('hex') };
+      t.tally_quarantine!.push({ ...row(t, 'tally_quarantine', { code: 'EXPIRED', topic: 'sales' }), offset: 3, ...of });
+    }],
     ['an EXPIRED row that is missing although its own partition forces it', 'quarantine', (t) => remove(t, 'tally_quarantine', { code: 'EXPIRED', topic: 'views' })],
     ['an ID_CONFLICT with nothing', 'conflict', (t) => t.tally_quarantine!.push({ ...row(t, 'tally_quarantine', { code: 'ID_CONFLICT' }), topic: 'sales', offset: 1, contract: 'sales', contract_version: '2.0.0' })],
     ['an ID_CONFLICT with an equal record', 'conflict', (t) => t.tally_quarantine!.push({ ...row(t, 'tally_quarantine', { code: 'ID_CONFLICT' }), offset: 2 })],

@@ -60,8 +60,9 @@ export interface Engine {
   kill(): Promise<void>;
 }
 
-export async function startEngine(o: EngineOptions): Promise<Engine> {
-  const library = engineLibrary();
+export async function startEngine(asked: EngineOptions): Promise<Engine> {
+  // The child works in that directory: a path that is relative to this process would be another one there.
+  const library = engineLibrary(), o = { ...asked, dir: path.resolve(asked.dir) };
   makePrivateDir(o.dir);
   const lock = await FileLock.lock(path.join(o.dir, 'lock'), o.lockWaitMs ?? LOCK_WAIT_MS);
   if (lock === undefined) {
@@ -204,8 +205,8 @@ class Child {
   constructor(library: string, config: string, dir: string) {
     const script = new URL(`./engine-child${path.extname(fileURLToPath(import.meta.url))}`, import.meta.url);
     const { PATH, TMPDIR } = process.env;
-    this.process = spawn(process.execPath, ['--max-semi-space-size=1', fileURLToPath(script), library, config, path.resolve(dir), path.join(path.resolve(dir), 'conf', 'engine.log')], {
-      stdio: ['pipe', 'ignore', 'pipe'], detached: true, cwd: path.resolve(dir),
+    this.process = spawn(process.execPath, ['--max-semi-space-size=1', fileURLToPath(script), library, config, dir, path.join(dir, 'conf', 'engine.log')], {
+      stdio: ['pipe', 'ignore', 'pipe'], detached: true, cwd: dir,
       env: { PATH, ...(TMPDIR === undefined ? {} : { TMPDIR }), TZ: 'UTC', LANG: 'C.UTF-8' },
     });
     this.process.stderr!.setEncoding('utf8').on('data', (text: string) => {

@@ -23,6 +23,8 @@ export interface SupervisedEngine {
 
 export interface SuperviseOptions extends Omit<EngineOptions, 'onExit'> {
   readonly onTrouble?: (sentence: string) => void;
+  /** Somebody asked this process to stop who meant all of us (`systemctl stop` tells every process). */
+  readonly onSignal?: () => void;
 }
 
 export async function superviseEngine(o: SuperviseOptions): Promise<SupervisedEngine> {
@@ -33,6 +35,7 @@ export async function superviseEngine(o: SuperviseOptions): Promise<SupervisedEn
 
   const onExit = (how: string): void => {
     if (stopping) return;
+    if (how === 'SIGTERM' || how === 'SIGINT') o.onSignal?.();
     o.onTrouble?.(`the embedded ClickHouse ended (${how}); it is started again`);
     restarting = restart();
   };

@@ -88,7 +88,7 @@ async function runIn(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Re
   let tables: Connected | undefined;
   try {
     const opened = await crew.opened;
-    tables = await connect(o.clickhouse, o.data, o.warn);
+    tables = await connect(o.clickhouse, o.data, o.warn, () => stop.stop());
     tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
     await fitTables(tables, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance }, opened);
     const config = {

@@ -19,11 +19,11 @@ export interface Connected {
 }
 
 /** `url` undefined: the embedded engine of the data directory. */
-export async function connect(url: string | undefined, dataDir: string, warn: (sentence: string) => void): Promise<Connected> {
+export async function connect(url: string | undefined, dataDir: string, warn: (sentence: string) => void, onSignal: () => void = () => {}): Promise<Connected> {
   if (url !== undefined) {
     return { endpoint: parseEndpoint(url), isEmbedded: false, onEndpoint: () => {}, failed: new Promise<never>(() => {}), close: async () => {} };
   }
-  const engine = await superviseEngine({ dir: engineDir(dataDir), publish: true, onTrouble: warn });
+  const engine = await superviseEngine({ dir: engineDir(dataDir), publish: true, onTrouble: warn, onSignal });
   return {
     get endpoint() {
       return engine.admin;

@@ -230,9 +230,8 @@ function booleanLines(field: Field, place: Place): string[] {
   const valid = (value: boolean): boolean => field.validValues === null || field.validValues.includes(value);
   const branch = (value: boolean): string[] => (valid(value) ? [`p += ${value ? 4 : 5};`, ...keepNumber(place, value ? '1' : '0', '0')] : ['return false;']);
   return [
-    'if (limit - p < 6) return false;',
-    `if (${bytesAre(utf8('true'), 'p')}) {`, ...indented(branch(true)),
-    `} else if (${bytesAre(utf8('false'), 'p')}) {`, ...indented(branch(false)),
+    `if (limit - p > 4 && ${bytesAre(utf8('true'), 'p')}) {`, ...indented(branch(true)),
+    `} else if (limit - p > 5 && ${bytesAre(utf8('false'), 'p')}) {`, ...indented(branch(false)),
     '} else return false;',
   ];
 }

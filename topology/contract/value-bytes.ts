@@ -6,7 +6,7 @@
 
 /** 1: an ASCII byte that stands for itself in a JSON string. */
 export const PLAIN = new Uint8Array(256);
-for (let c = 32; c < 127 + 1; c++) PLAIN[c] = c === 34 || c === 92 ? 0 : 1;
+for (let c = 32; c < 128; c++) PLAIN[c] = c === 34 || c === 92 ? 0 : 1;
 
 export const POWER = Float64Array.from({ length: 23 }, (_, n) => Number(`1e${n}`));
 

@@ -26,6 +26,8 @@ export interface Position {
   /** -1 before anything is known. */
   watermark: number;
   committedAt: number;
+  /** Every row of open windows was written with this commit or before: the live tables stand where the offsets do. */
+  isWhole: boolean;
   readonly partitions: PartitionPosition[];
 }
 
@@ -36,7 +38,7 @@ export const FIRST_VERSION = 2 ** 40;
 
 export function freshPosition(topics: readonly { source: number; topic: string; partitions: readonly number[] }[]): Position {
   return {
-    version: FIRST_VERSION, acknowledged: 0, maxTime: -1, watermark: -1, committedAt: 0,
+    version: FIRST_VERSION, acknowledged: 0, maxTime: -1, watermark: -1, committedAt: 0, isWhole: true,
     partitions: topics.flatMap(({ source, topic, partitions }) =>
       partitions.map((partition) => ({ source, topic, partition, offset: 0, high: -1, page: newPage() }))),
   };
@@ -50,7 +52,7 @@ export function decodePosition(value: Uint8Array): Position {
   const p = JSON.parse(Buffer.from(value).toString()) as Position & { format: number };
   if (p.format !== POSITION_FORMAT) throw new Error(`position format ${p.format} is not known`);
   return {
-    version: p.version, acknowledged: p.acknowledged, maxTime: p.maxTime, watermark: p.watermark, committedAt: p.committedAt,
+    version: p.version, acknowledged: p.acknowledged, maxTime: p.maxTime, watermark: p.watermark, committedAt: p.committedAt, isWhole: p.isWhole,
     partitions: p.partitions.map((x) => {
       const page = newPage();
       page.set((x.page as unknown as number[]).slice(0, LINES.length));

@@ -178,6 +178,7 @@ export class Shard {
     position.watermark = watermark;
     position.maxTime = this.dedup.maxTime;
     position.committedAt = order.nowMs;
+    position.isWhole = this.windows.unsentRows === 0;
     position.acknowledged = Math.max(position.acknowledged, order.acknowledged.version);
     if (written.length > 0 || moved) this.emitProgress(emit);
     for (const key of order.acknowledged.keys) batch.del(key);

@@ -5,6 +5,7 @@ import { EXIT_NO, usage } from '../errors.ts';
 import { checkLogDir } from '../log/topics.ts';
 import { loadJob } from '../run/load-job.ts';
 import type { LoadedJob } from '../run/load-job.ts';
+import { checkWhole } from '../run/whole.ts';
 import type { VerifyOptions, VerifyResult } from '../verify/model.ts';
 import { latestGeneration } from '../verify/progress.ts';
 import { DIFFERENCES_SHOWN, verifyJob } from '../verify/verify-job.ts';
@@ -38,6 +39,7 @@ export const verify: Command = {
     const limit = text('limit') === undefined ? DIFFERENCES_SHOWN : wholeNumber('--limit', text('limit')!, 0, 1_000_000);
     checkLogDir(log);
     const job = await loadJob(args.positionals[0]!, text('contracts'));
+    if (data !== undefined) await checkWhole(data, job.plan.job);
     const check = (endpoint: Endpoint): Promise<VerifyResult> => recount(endpoint, job, log, limit);
     const result = clickhouse === undefined ? await withData(data!, check) : await check(parseEndpoint(clickhouse));
     if (args.values['json'] === true) process.stdout.write(`${JSON.stringify({ job: job.plan.job, ...result })}\n`);

@@ -1,7 +1,7 @@
 /** `tally status`: how far each job of a data directory is: offsets, lag, watermark, what waits for ClickHouse, sizes, rates. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { readConnection } from '../clickhouse/connection.ts';
+import { isAlive as answers, readConnection } from '../clickhouse/connection.ts';
 import { TallyError } from '../errors.ts';
 import { FileLock } from '../lock.ts';
 import type { ShardStatus } from '../run/messages.ts';
@@ -33,7 +33,7 @@ export const status: Command = {
     const isHeld = isLocked(dir);
     const jobs = jobsOnDisk(dir).map((job) => readStatus(dir, job)).filter((s) => s !== undefined)
       .map((s): JobStatus => ({ ...s, running: s.running && isHeld && isAlive(s.pid), state_bytes: bytesUnder(jobDir(dir, s.job)) }));
-    const connection = readConnection(engineDir(dir));
+    const said = readConnection(engineDir(dir)), connection = said !== undefined && (await answers(said)) ? said : undefined;
     if (args.values['json'] === true) {
       process.stdout.write(`${JSON.stringify({ data: path.resolve(dir), running: isHeld, clickhouse: connection === undefined ? null : { url: connection.url, user: connection.user, database: connection.database }, jobs })}\n`);
       return 0;

@@ -1,6 +1,6 @@
 /**
  * Dedup alone: ns an event on the way in, resends with another event_time in hot hours and in cold ones, memory, and the time to open again;
- * beside it the naive way, one RocksDB key an id, asked by getMany, on the same ids, in turns with it. `node bench/dedup.ts [MILLIONS [small|day|month|naive]]`.
+ * beside it the naive way, one RocksDB key an id, asked by getMany, on the same ids, in turns with it. `node bench/dedup.ts [--quick]`.
  */
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -10,10 +10,13 @@ import { openRocks } from '../state/rocksdb.ts';
 import type { Store } from '../state/store.ts';
 import { CONFLICT, EventColumns, FRESH } from '../topology/batch.ts';
 import { Dedup } from '../topology/dedup/dedup.ts';
+import { print, row } from './table.ts';
+import type { Row } from './table.ts';
 
 const HOUR = 3600000, SLICE = 4096, COMMIT = 500_000, DAY0 = 20_000 * 24 * HOUR;
 const KEY: [number, number] = [0x12345678, 0x9abcdef0];
-const root = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-bench-dedup-'));
+let root = '';
+const rows: Row[] = [];
 
 /** Ids are a function of their number, as random as UUIDv4 and made again at will. */
 function fill(ids: Uint32Array, at: number, n: number): void {
@@ -43,9 +46,6 @@ function slice(out: EventColumns, from: number, run: Run): void {
   }
 }
 
-function mb(bytes: number): string {
-  return `${Math.round(bytes / 1048576)} MB`;
-}
 function commit(dedup: Dedup, store: Store): void {
   const batch = store.batch();
   dedup.write(batch);
@@ -72,10 +72,15 @@ function ingest(dedup: Dedup, store: Store, run: Run): void {
     commitMs += t;
     slowestCommit = Math.max(slowestCommit, t);
   }
-  const per = (ms: number) => Math.round((ms / run.total) * 1e6);
-  console.log(`  ${run.total / 1e6}M events over ${run.spanMs / HOUR} h: admit ${per(admitMs)} ns, commit ${per(commitMs)} ns an event; slowest slice ${slowest.toFixed(0)} ms, commit ${slowestCommit.toFixed(0)} ms; ${fresh} fresh`);
-  const s = dedup.stats();
-  console.log(`  identities in memory ${mb(s.memoryBytes)}, directory ${mb(s.directoryBytes)}, rss ${mb(process.memoryUsage().rss)}; ${s.rebuilds} rebuilds, ${s.pointReads} point reads, ${s.hourLoads} hour loads, ${s.evictions} evictions, ${s.compactions} compactions`);
+  const s = dedup.stats(), what = `${run.total / 1e6}M ids over ${Math.round(run.spanMs / HOUR)} h`;
+  rows.push(
+    row('dedup', `${what}, admit`, (admitMs / run.total) * 1e6, null, 'ns'),
+    row('dedup', `${what}, commit, an event`, (commitMs / run.total) * 1e6, null, 'ns'),
+    row('dedup', `${what}, slowest slice of ${SLICE}`, slowest, null, 'ms'),
+    row('dedup', `${what}, slowest commit`, slowestCommit, null, 'ms'),
+    row('dedup', `${what}, memory: identities and directory`, (s.memoryBytes + s.directoryBytes) / 1048576, null, 'MiB'),
+  );
+  if (fresh > run.total) throw new Error('more fresh events than events');
 }
 
 /** Resends of `count` ids from number `from` to `to`, each with the newest time of all: every one must be a conflict. */
@@ -95,11 +100,11 @@ function resend(dedup: Dedup, run: Run, from: number, to: number, count: number,
     ms += performance.now() - t;
     for (let i = 0; i < events.count; i++) if (verdict[i] === CONFLICT) right++;
   }
-  console.log(`  ${count} resends with another event_time, ${what}: ${(count / ms / 1e3).toFixed(2)}M/s (${Math.round((ms / count) * 1e6)} ns), ${right} conflicts`);
+  if (right !== count) throw new Error(`${right} of ${count} resends with another event_time were found`);
+  rows.push(row('dedup', `${count.toLocaleString('en')} resends with another event_time, ${what}`, (count / ms) * 1e3, null, 'events/s'));
 }
 
 async function scenario(name: string, run: Run, cold: boolean): Promise<void> {
-  console.log(`\n${name}`);
   const dir = path.join(root, name.replaceAll(/\W/g, '-'));
   let store = await openRocks(dir);
   let dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
@@ -115,7 +120,7 @@ async function scenario(name: string, run: Run, cold: boolean): Promise<void> {
   dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
   const t = performance.now();
   dedup.open(max);
-  console.log(`  open: ${(performance.now() - t).toFixed(0)} ms for ${dedup.stats().identities} identities, rss ${mb(process.memoryUsage().rss)}`);
+  rows.push(row('dedup', `${name}, open again`, performance.now() - t, null, 'ms'));
   await store.close();
 }
 
@@ -126,7 +131,6 @@ interface Naive {
   _chainedBatch(): { _put(k: Buffer, v: Buffer): void; _writeSync(o: object): void };
 }
 async function againstNaive(total: number): Promise<void> {
-  console.log(`\nagainst the naive way (one key an id, getMany), in turns, ${total / 1e6}M ids, commits of 100k`);
   const { RocksLevel } = createRequire(import.meta.url)('@nxtedition/rocksdb') as { RocksLevel: new (dir: string) => Naive };
   const naive = new RocksLevel(path.join(root, 'naive'));
   await naive.open({ createIfMissing: true });
@@ -162,17 +166,24 @@ async function againstNaive(total: number): Promise<void> {
     }
     naiveMs += performance.now() - t;
   }
-  console.log(`  ours ${Math.round((oursMs / total) * 1e6)} ns, naive ${Math.round((naiveMs / total) * 1e6)} ns an event, fsync included: ratio ${(naiveMs / oursMs).toFixed(1)}; ${differ} answers differ`);
+  if (differ > 0) throw new Error(`${differ} answers differ from the naive way's`);
+  rows.push(row('dedup', `${total / 1e6}M ids, commits of 100,000 fsynced, against a RocksDB key an id`, (oursMs / total) * 1e6, (naiveMs / total) * 1e6, 'ns'));
   await naive.close();
   await store.close();
 }
 
-try {
-  const most = Number(process.argv[2] ?? 10) * 1e6, only = process.argv[3];
-  if (only === undefined || only === 'small') await scenario('1M ids, 24 h, 3 % resends', { total: 1e6, spanMs: 24 * HOUR, resends: 0.03 }, false);
-  if (only === undefined || only === 'day') await scenario(`${most / 1e6}M ids, 24 h, 3 % resends`, { total: most, spanMs: 24 * HOUR, resends: 0.03 }, false);
-  if (only === undefined || only === 'month') await scenario(`${most / 1e6}M ids, 30 days`, { total: most, spanMs: 720 * HOUR - 1, resends: 0 }, true);
-  if (only === undefined || only === 'naive') await againstNaive(Math.min(most, 1e6));
-} finally {
-  fs.rmSync(root, { recursive: true, force: true });
+/** `millions` are the identities of the large scenarios. */
+export async function benchDedup(quick: boolean, millions = quick ? 1 : 10): Promise<Row[]> {
+  root = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-bench-dedup-'));
+  rows.length = 0;
+  try {
+    await againstNaive(quick ? 300_000 : 1_000_000);
+    if (!quick) await scenario(`${millions}M ids over 24 h`, { total: millions * 1e6, spanMs: 24 * HOUR, resends: 0.03 }, false);
+    await scenario(`${millions}M ids over 30 days`, { total: millions * 1e6, spanMs: 720 * HOUR - 1, resends: 0 }, !quick);
+    return [...rows];
+  } finally {
+    fs.rmSync(root, { recursive: true, force: true });
+  }
 }
+
+if (import.meta.main) print(await benchDedup(process.argv.includes('--quick')));

@@ -1,14 +1,17 @@
 /**
  * The gate against the naive way, interleaved in one run: JSON bytes of ads events into columns (fingerprint and group key
- * included), against toString + JSON.parse + zod. `node bench/gate.ts` prints nanoseconds an event, and the ratio.
+ * included), against toString + JSON.parse + zod; nanoseconds an event. `node bench/gate.ts [--quick]`.
  */
 import { z } from 'zod';
 import type { Rejection } from '../topology/batch.ts';
 import { Records } from '../topology/consume/records.ts';
 import { compileGate } from '../topology/contract/gate.ts';
+import type { CompiledGate } from '../topology/contract/gate.ts';
 import { ADS, ADS_PLAN, HASH_KEY } from '../test/gate-fixtures.ts';
+import { median, print, row } from './table.ts';
+import type { Row } from './table.ts';
 
-const EVENTS = 40000, ROUNDS = 15, SLICE = 4096;
+const EVENTS = 40000, SLICE = 4096;
 
 /** A small generator with a fixed seed, so that all runs see the same bytes. */
 let state = 42;
@@ -28,19 +31,6 @@ function event(): string {
   });
 }
 
-const texts = Array.from({ length: EVENTS }, event);
-const records = new Records();
-records.reserve(EVENTS);
-records.count = EVENTS;
-records.bytes = Buffer.from(texts.join('\n'));
-let at = 0;
-for (let i = 0; i < EVENTS; i++) {
-  records.timestamp[i] = 1760100000000;
-  records.valueStart[i] = at;
-  records.valueEnd[i] = at += texts[i]!.length;
-  at++;
-}
-
 const schema = z.object({
   event_id: z.string().min(1).max(64), event_time: z.number().int().min(0), advertiser_id: z.string().regex(/^adv_[0-9]{4}$/),
   campaign_id: z.string().min(1).max(64), ad_id: z.string().min(1).max(64), country: z.string().regex(/^[A-Z]{2}$/),
@@ -48,14 +38,28 @@ const schema = z.object({
   cost_micros: z.number().int().min(0).max(1e9), auction_id: z.string().max(64).optional(),
 });
 
-const gates = { fast: compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE }), slow: compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE, path: 'slow' }) };
-const rejected: Rejection[] = [];
-function throughGate(gate: (typeof gates)['fast']): number {
+function makeRecords(): Records {
+  const texts = Array.from({ length: EVENTS }, event), records = new Records();
+  records.reserve(EVENTS);
+  records.count = EVENTS;
+  records.bytes = Buffer.from(texts.join('\n'));
+  let at = 0;
+  for (let i = 0; i < EVENTS; i++) {
+    records.timestamp[i] = 1760100000000;
+    records.valueStart[i] = at;
+    records.valueEnd[i] = at += texts[i]!.length;
+    at++;
+  }
+  return records;
+}
+
+function throughGate(gate: CompiledGate, records: Records, rejected: Rejection[]): number {
   let count = 0;
   for (let from = 0; from < EVENTS; from += SLICE) count += gate.scan(records, from, Math.min(EVENTS, from + SLICE), rejected).count;
   return count;
 }
-function naive(): number {
+
+function naively(records: Records): number {
   let count = 0;
   for (let i = 0; i < EVENTS; i++) {
     const text = (records.bytes as Buffer).toString('utf8', records.valueStart[i], records.valueEnd[i]);
@@ -64,19 +68,23 @@ function naive(): number {
   return count;
 }
 
-const ways: [string, () => number][] = [['scanner', () => throughGate(gates.fast)], ['slow path', () => throughGate(gates.slow)], ['JSON.parse + zod', naive]];
-const times = ways.map((): number[] => []);
-for (let round = 0; round < ROUNDS; round++) {
-  for (const [w, [name, run]] of ways.entries()) {
-    const begin = process.hrtime.bigint();
-    if (run() !== EVENTS) throw new Error(`${name} turned events away: ${JSON.stringify(rejected[0])}`);
-    times[w]!.push(Number(process.hrtime.bigint() - begin) / EVENTS);
+export async function benchGate(quick: boolean): Promise<Row[]> {
+  const records = makeRecords(), rejected: Rejection[] = [], rounds = quick ? 5 : 15;
+  const fast = compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE }), slow = compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE, path: 'slow' });
+  const ways: (() => number)[] = [() => throughGate(fast, records, rejected), () => throughGate(slow, records, rejected), () => naively(records)];
+  const times = ways.map((): number[] => []);
+  for (let round = 0; round < rounds; round++) {
+    for (const [w, run] of ways.entries()) {
+      const began = performance.now();
+      if (run() !== EVENTS) throw new Error(`events were turned away: ${JSON.stringify(rejected[0])}`);
+      times[w]!.push(((performance.now() - began) * 1e6) / EVENTS);
+    }
   }
+  const naive = median(times[2]!), bytes = Math.round(records.bytes.length / EVENTS);
+  return [
+    row('gate', `scanner, events of ${bytes} bytes, against JSON.parse and zod`, median(times[0]!), naive, 'ns'),
+    row('gate', 'the same events on the slow path', median(times[1]!), naive, 'ns'),
+  ];
 }
-const median = (all: number[]): number => [...all].sort((a, b) => a - b)[all.length >> 1]!;
-const base = median(times[2]!);
-console.log(`${EVENTS} events of ${Math.round(records.bytes.length / EVENTS)} bytes, median (best) of ${ROUNDS} rounds; ${gates.fast.slow} took the slow path`);
-for (const [w, [name]] of ways.entries()) {
-  const ns = median(times[w]!);
-  console.log(`${name.padEnd(18)} ${ns.toFixed(0).padStart(6)} ns/event (${Math.min(...times[w]!).toFixed(0)})   ${(base / ns).toFixed(1)}x`);
-}
+
+if (import.meta.main) print(await benchGate(process.argv.includes('--quick')));

@@ -1,6 +1,6 @@
 /**
  * The windows alone: `node bench/window.ts`. Adds events of two tables (hour, day; key look-up included) at 10,000 and 200,000
- * Zipf keys and commits every 500,000, against Maps with string keys on the same columns, interleaved; prints ns and the ratio.
+ * Zipf keys and commits every 500,000, against Maps with string keys on the same columns, interleaved.
  */
 import { MemoryStore } from '../state/memory.ts';
 import { EventColumns } from '../topology/batch.ts';
@@ -8,9 +8,11 @@ import { Records } from '../topology/consume/records.ts';
 import { sourceInputs } from '../topology/inputs.ts';
 import type { Plan, PlanMeasure } from '../topology/plan.ts';
 import { Windows } from '../topology/window/windows.ts';
+import { median, print, row } from './table.ts';
+import type { Row } from './table.ts';
 import { avalanche, mixBytes } from '../topology/contract/identity.ts';
 
-const HOUR = 3_600_000, START = Date.UTC(2024, 4, 1), SLICE = 4096, SLICES = 123, ROUNDS = 5;
+const HOUR = 3_600_000, START = Date.UTC(2024, 4, 1), SLICE = 4096, SLICES = 123;
 const count = (name: string, source: number): PlanMeasure => ({ name, kind: 'count', source, field: null, where: [], type: 'int64', scale: 0 });
 const sum = (name: string, source: number, field: string): PlanMeasure => ({ name, kind: 'sum', source, field, where: [], type: 'int64', scale: 0 });
 const source = (contract: string): Plan['sources'][0] => ({ contract, version: '1', digest: '', topic: contract });
@@ -86,15 +88,14 @@ function addNaively(tables: Map<string, NaiveRow>[], events: EventColumns): void
   }
 }
 
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!;
 const ns = (ms: number, n: number): number => (ms * 1e6) / n;
 
-function run(keys: number, hours: number): void {
+function run(keys: number, hours: number, rounds: number): Row[] {
   const slices = makeSlices(keys, hours), events = SLICES * SLICE, verdict = new Uint8Array(SLICE), late = new Uint8Array(SLICE), records = new Records();
   records.reserve(SLICE);
-  const origin = { topic: 'ads', partition: 0, records }, ours: number[] = [], naive: number[] = [], commits: number[] = [], again: number[] = [];
+  const origin = { topic: 'ads', partition: 0, records }, ours: number[] = [], naives: number[] = [], commits: number[] = [], again: number[] = [];
   let rows = 0, bytes = 0;
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     const store = new MemoryStore(), windows = new Windows({ plan, shard: 0, generation: 1, store });
     windows.open(-1);
     const commit = (version: number): number => {
@@ -113,14 +114,20 @@ function run(keys: number, hours: number): void {
     }
     const maps = [new Map<string, NaiveRow>(), new Map<string, NaiveRow>()], began = performance.now();
     for (const slice of slices) addNaively(maps, slice);
-    naive.push(ns(performance.now() - began, events));
+    naives.push(ns(performance.now() - began, events));
   }
-  const [a, b, c, n] = [median(ours), median(again), median(commits), median(naive)];
-  console.log(`${String(keys).padStart(7)} keys, ${hours} h: add ${a.toFixed(0)} ns/event from empty, ${b.toFixed(0)} again; Map ${n.toFixed(0)} ns, ratio ${(n / a).toFixed(1)}; `
-    + `commit ${c.toFixed(0)} ns/row (${rows} rows, ${(bytes / rows).toFixed(0)} bytes of state a row)`);
+  const what = `${keys.toLocaleString('en')} keys, ${hours} h`, naive = median(naives);
+  return [
+    row('window', `add, two tables, ${what}, from empty, against Maps of strings`, median(ours), naive, 'ns'),
+    row('window', `add, ${what}, rows that exist`, median(again), naive, 'ns'),
+    row('window', `commit, ${what}, a row`, median(commits), null, 'ns'),
+    row('window', `state, ${what}, a row`, bytes / rows, null, 'bytes'),
+  ];
 }
 
-run(10_000, 1);
-run(10_000, 24);
-run(200_000, 1);
-run(200_000, 24);
+export async function benchWindow(quick: boolean): Promise<Row[]> {
+  if (quick) return run(10_000, 24, 3);
+  return [...run(10_000, 1, 5), ...run(10_000, 24, 5), ...run(200_000, 1, 5), ...run(200_000, 24, 5)];
+}
+
+if (import.meta.main) print(await benchWindow(process.argv.includes('--quick')));

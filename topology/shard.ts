@@ -14,7 +14,7 @@ import { KeyIsId } from './contract/record-key.ts';
 import type { Contract } from './contract/model.ts';
 import { Dedup } from './dedup/dedup.ts';
 import type { Plan } from './plan.ts';
-import { decodePosition, encodePosition, freshPosition, nextWatermark, POSITION_KEY } from './position.ts';
+import { decodePosition, encodePosition, FIRST_VERSION, freshPosition, nextWatermark, POSITION_KEY } from './position.ts';
 import type { Finality, PartitionPosition, Position } from './position.ts';
 import { Windows } from './window/windows.ts';
 import { PROGRESS } from './write/layout.ts';
@@ -48,6 +48,8 @@ export interface CommitOrder extends Omit<Finality, 'finishAt'> {
   readonly provisional: boolean;
   /** The input is complete: the watermark goes to the last open window's end. */
   readonly finish: boolean;
+  /** With `finish`: the last end over all shards (`lastEnd` of each), for windows are final when every shard is past them. */
+  readonly finishAt?: number;
   /** Outbox keys that ClickHouse has acknowledged since the last commit, and the version they are whole up to. */
   readonly acknowledged: { readonly keys: readonly Uint8Array[]; readonly version: number };
 }
@@ -149,12 +151,17 @@ export class Shard {
 
   /** True when a commit would change anything. */
   needsCommit(order: CommitOrder): boolean {
-    return this.dirty.size > 0 || order.acknowledged.keys.length > 0 || this.watermark(order) > this.position.watermark
+    return this.position.version === FIRST_VERSION || this.dirty.size > 0 || order.acknowledged.keys.length > 0 || this.watermark(order) > this.position.watermark
       || (order.provisional && this.windows.unsentRows > 0);
   }
 
+  /** The end of the last window that is open here, or where the watermark stands. */
+  lastEnd(): number {
+    return Math.max(this.position.watermark, this.windows.lastOpenEnd() ?? -1);
+  }
+
   private watermark(order: CommitOrder): number {
-    const finishAt = order.finish ? this.windows.lastOpenEnd() : null;
+    const finishAt = order.finish ? Math.max(order.finishAt ?? -1, this.lastEnd()) : null;
     return nextWatermark(this.position, this.o.plan.outOfOrderMs, { caughtUp: order.caughtUp, clockMs: order.clockMs, finishAt });
   }
 
@@ -180,7 +187,8 @@ export class Shard {
     position.committedAt = order.nowMs;
     position.isWhole = this.windows.unsentRows === 0;
     position.acknowledged = Math.max(position.acknowledged, order.acknowledged.version);
-    if (written.length > 0 || moved) this.emitProgress(emit);
+    // The first commit says whose tables these are, whatever it has to tell.
+    if (written.length > 0 || moved || version === FIRST_VERSION + 1) this.emitProgress(emit);
     for (const key of order.acknowledged.keys) batch.del(key);
     batch.put(POSITION_KEY, encodePosition(position));
     o.store.commit(batch);

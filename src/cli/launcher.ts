@@ -18,10 +18,19 @@ export function watchLauncher(): void {
   // Taken out, so that no process started from here takes the number for its own.
   delete process.env['TALLY_LAUNCHER_FD'];
   if (!(fd > 2)) return;
-  if (process.platform === 'linux') libc('prctl', PR_SET_PDEATHSIG, constants.signals.SIGKILL);
+  // A kernel or C library that cannot: the pipe is enough, only slower.
+  if (process.platform === 'linux') attempt(() => libc('prctl', PR_SET_PDEATHSIG, constants.signals.SIGKILL));
   const pipe = new Socket({ fd, readable: true, writable: false });
   pipe.on('close', dieAtOnce);
   pipe.on('error', () => {});
   pipe.resume();
   pipe.unref();
+}
+
+function attempt(call: () => void): void {
+  try {
+    call();
+  } catch {
+    // told above
+  }
 }

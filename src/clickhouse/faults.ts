@@ -35,7 +35,11 @@ const STOP: ReadonlyMap<string, string> = new Map([
 const AUTHENTICATION: ReadonlySet<string> = new Set(['192', '193', '194', '195', '516']);
 const TOO_MUCH: ReadonlySet<string> = new Set(['159', '209', '210', '241', '243', '202']);
 
-export const verdictOf = (error: unknown): Verdict => (error instanceof TallyError || (error instanceof ClickHouseError && STOP.has(error.code)) ? 'stop' : 'retry');
+export const verdictOf = (error: unknown): Verdict =>
+  (error instanceof TallyError || (error instanceof ClickHouseError && (STOP.has(error.code) || isFull(error))) ? 'stop' : 'retry');
+
+/** 243: NOT_ENOUGH_SPACE; what comes while a file is being written only says so. */
+const isFull = (error: ClickHouseError): boolean => error.code === '243' || /No space left on device|not enough space/i.test(error.message);
 
 /** ClickHouse's own message in one line, without its wrapping. */
 export function messageOf(error: unknown): string {
@@ -56,6 +60,10 @@ export function stopFault(what: string, error: unknown): TallyError {
   if (AUTHENTICATION.has(code)) {
     return new TallyError('E_CLICKHOUSE_AUTH', `ClickHouse refuses the user: ${messageOf(error)}.`,
       'Check user and password in --clickhouse, or TALLY_CLICKHOUSE_PASSWORD.', undefined, error);
+  }
+  if (error instanceof ClickHouseError && isFull(error)) {
+    return new TallyError('E_DISK_FULL', `the disk of ClickHouse is full: ${messageOf(error)}.`,
+      'Make room and run again: what was not acknowledged stays in the outbox, nothing is lost.', undefined, error);
   }
   return new TallyError('E_CLICKHOUSE', `ClickHouse refuses ${what}${why === undefined ? '' : ` (${why})`}: ${messageOf(error)}.`,
     'Nothing is lost: what was not acknowledged stays in the outbox. Put right what it says, then run again.', undefined, error);

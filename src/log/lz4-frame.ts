@@ -48,6 +48,14 @@ export function lz4Inflate(frame: Uint8Array, maxBytes: number): Uint8Array {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, total);
 }
 
+/** Where a frame of one independent, compressed block of known size has it (its size word, which its bytes follow); undefined: another frame. */
+export function plainBlock(b: Buffer): { at: number; size: number; inflatedBytes: number } | undefined {
+  if (b.length < 11 || b.readUInt32LE(0) !== MAGIC || (b[4]! & (0xc0 | DICTIONARY | BLOCK_CHECKSUM | CONTENT_CHECKSUM | CONTENT_SIZE | INDEPENDENT)) !== (VERSION_1 | CONTENT_SIZE | INDEPENDENT)) return undefined;
+  const { blocksFrom: at, blockMax, contentSize } = readHead(b), size = at + 4 <= b.length ? b.readUInt32LE(at) : 0;
+  if (size === 0 || size >= STORED || size > blockMax || contentSize > blockMax || contentSize > size * 255 + 64) return undefined;
+  return at + 8 + size === b.length && b.readUInt32LE(at + 4 + size) === 0 ? { at, size, inflatedBytes: contentSize } : undefined;
+}
+
 /**
  * The block reader wants the room it may use just before the block: where the frame has the block's size. It is put back.
  * Undefined: more than `left` bytes would come out.

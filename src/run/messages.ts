@@ -55,10 +55,14 @@ export interface ShardStatus {
 export type ToWorker =
   | { readonly kind: 'go'; readonly clickhouse: ClickHouseEndpoint }
   | { readonly kind: 'endpoint'; readonly clickhouse: ClickHouseEndpoint }
+  /** All shards have read everything: windows up to here become final in each of them. */
+  | { readonly kind: 'finish'; readonly at: number }
   | { readonly kind: 'stop' };
 export type FromWorker =
   | { readonly kind: 'opened'; readonly shards: readonly ShardStatus[] }
   | { readonly kind: 'status'; readonly shards: readonly ShardStatus[] }
   | { readonly kind: 'trouble'; readonly sentence: string }
+  /** With --finish: this worker's shards have read everything; the end of the last window of them. */
+  | { readonly kind: 'read'; readonly lastEnd: number }
   | { readonly kind: 'ended'; readonly shards: readonly ShardStatus[] }
   | { readonly kind: 'failed'; readonly code: string; readonly sentence: string; readonly hint: string; readonly exit: number; readonly stack: string };

@@ -8,7 +8,7 @@ import { nowMs, monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
 import { placedFault } from '../log/faults.ts';
-import type { InStep } from '../log/in-step.ts';
+import type { InflateAhead } from '../log/inflate-ahead.ts';
 
 /** While behind, readers of the tables may wait this long for open windows' rows. */
 const PROVISIONAL_MS = 10_000;
@@ -31,16 +31,19 @@ const STOP_DRAIN_MS = 5_000;
 
 export interface LoopOptions {
   readonly shard: Shard;
-  readonly source: InStep;
+  readonly source: InflateAhead;
   readonly drain: OutboxDrain;
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
+  /** With `finish`: waits until all shards have read everything; given the end of this one's last window, the last of them all. */
+  readonly agree: (lastEnd: number) => Promise<number>;
 }
 
 export class ShardLoop {
   private readonly o: LoopOptions;
   private stopping = false;
+  private readonly stopped = Promise.withResolvers<null>();
   private lastCommit = monotonicMs();
   private lastProvisional = monotonicMs();
   paused = false;
@@ -51,6 +54,7 @@ export class ShardLoop {
 
   stop(): void {
     this.stopping = true;
+    this.stopped.resolve(null);
   }
 
   /** Until the end that the log had at the start, or until it is told to stop. */
@@ -58,7 +62,7 @@ export class ShardLoop {
     let turn = monotonicMs();
     while (!this.stopping) {
       await this.waitForSink();
-      const took = this.takeBatch();
+      const took = await this.takeBatch();
       if (!took && this.o.untilEnd) break;
       if (this.commitDue(took)) this.commit(!took, false);
       if (!took) await sleep(IDLE_MS);
@@ -69,17 +73,17 @@ export class ShardLoop {
     await this.end();
   }
 
-  private takeBatch(): boolean {
+  private async takeBatch(): Promise<boolean> {
     const { shard, source } = this.o;
-    const next = source.next();
+    const next = await source.next();
     if (next === undefined) return false;
     try {
-      shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
+      shard.apply(shard.position.partitions[next.index]!, next.bytes, next.lastOffset);
     } catch (error) {
       if (error instanceof RecordKeyError) throw keyFault(error, next.topic, next.partition, shard.offsetOf(error.record));
-      throw placedFault(error, next.topic, next.partition, next.batch.baseOffset);
+      throw placedFault(error, next.topic, next.partition, next.baseOffset);
     }
-    source.advance(next);
+    source.done();
     return true;
   }
 
@@ -89,14 +93,14 @@ export class ShardLoop {
     return since >= (took ? COMMIT_MS : CAUGHT_UP_MS);
   }
 
-  private commit(caughtUp: boolean, atEnd: boolean): void {
-    const { shard, source, drain, untilEnd, finish } = this.o, now = monotonicMs();
+  private commit(caughtUp: boolean, atEnd: boolean, finishAt: number | null = null): void {
+    const { shard, source, drain, untilEnd } = this.o, now = monotonicMs();
     this.lastCommit = now;
     const isDue = caughtUp || now - this.lastProvisional >= PROVISIONAL_MS;
     // Rows of open windows are written again and again: while the sink is busy with the last of them, the next can wait.
     const provisional = atEnd || (isDue && drain.pendingBytes < OUTBOX_BYTES_MAX / 4);
     const order = {
-      nowMs: nowMs(), provisional, finish: atEnd && finish && !this.stopping, caughtUp: source.caughtUp(),
+      nowMs: nowMs(), provisional, finish: finishAt !== null, finishAt: finishAt ?? -1, caughtUp: source.caughtUp(),
       clockMs: untilEnd ? null : Math.floor(nowMs() / CLOCK_STEP_MS) * CLOCK_STEP_MS, acknowledged: drain.takeAcknowledged(),
     };
     if (!shard.needsCommit(order)) return;
@@ -119,8 +123,14 @@ export class ShardLoop {
   /** The last commit, what is unsent to ClickHouse, and the acknowledgement of that into the state. */
   private async end(): Promise<void> {
     const { drain, shard, source } = this.o;
-    this.commit(false, true);
-    source.close();
+    let finishAt: number | null = null;
+    if (this.o.finish && !this.stopping) {
+      // The others may take a while yet; what this one has read is safe and shown meanwhile.
+      this.commit(true, false);
+      finishAt = await Promise.race([this.o.agree(shard.lastEnd()), this.stopped.promise]);
+    }
+    this.commit(false, true, finishAt);
+    await source.close();
     if (this.stopping) await Promise.race([drain.drained(), sleep(STOP_DRAIN_MS)]);
     else await drain.drained();
     await drain.stop();

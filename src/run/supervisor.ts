@@ -156,6 +156,7 @@ class Crew {
   private readonly workers: Worker[] = [];
   private readonly byShard = new Map<number, ShardStatus>();
   private readonly exits: Promise<void>[] = [];
+  private readonly lastEnds: number[] = [];
 
   constructor(order: Omit<WorkerOrder, 'owned'>, warn: (sentence: string) => void) {
     const threads = Math.min(order.shards, availableParallelism()), all = Array.from({ length: order.shards }, (_, i) => i);
@@ -175,6 +176,7 @@ class Crew {
       worker.on('message', (m: FromWorker) => {
         if (m.kind === 'failed') return fail(faultOf(m));
         if (m.kind === 'trouble') return warn(m.sentence);
+        if (m.kind === 'read') return this.finish(m.lastEnd);
         for (const shard of m.shards) this.byShard.set(shard.shard, shard);
         if (m.kind === 'opened') opened.resolve();
         if (m.kind === 'ended') ended.resolve();
@@ -195,6 +197,11 @@ class Crew {
 
   tell(message: ToWorker): void {
     for (const worker of this.workers) worker.postMessage(message);
+  }
+
+  /** A worker has read everything; the last to say so lets all of them finish. */
+  private finish(lastEnd: number): void {
+    if (this.lastEnds.push(lastEnd) === this.workers.length) this.tell({ kind: 'finish', at: Math.max(...this.lastEnds) });
   }
 
   /** Tells all to stop and waits; who does not come to an end in time is ended. */

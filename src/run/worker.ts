@@ -10,8 +10,8 @@ import { Shard } from '../../topology/shard.ts';
 import { OutboxDrain } from '../clickhouse/drain.ts';
 import { Sink } from '../clickhouse/sink.ts';
 import { TallyError } from '../errors.ts';
-import { codecs } from '../log/codecs.ts';
 import { InStep } from '../log/in-step.ts';
+import { AheadCodecs, InflateAhead } from '../log/inflate-ahead.ts';
 import type { Log } from '../log/port.ts';
 import { openLog } from '../log/segments.ts';
 import { toTallyError } from './faults.ts';
@@ -22,6 +22,10 @@ import { checkMeta, readMeta, writeMeta } from './shard-meta.ts';
 import { shardStatus } from './shard-status.ts';
 
 const STATUS_MS = 500;
+
+/** The shards of a run become final together: each says when it has read everything, and waits for the last. */
+const finish = Promise.withResolvers<number>();
+let readToEnd = 0, lastEnd = -1;
 
 const order = workerData as WorkerOrder;
 const port = parentPort!;
@@ -34,7 +38,7 @@ interface OpenShard {
   readonly shard: Shard;
   loop?: ShardLoop;
   drain?: OutboxDrain;
-  source?: InStep;
+  readonly codecs: AheadCodecs;
 }
 
 async function openShard(index: number): Promise<OpenShard> {
@@ -49,11 +53,12 @@ async function openShard(index: number): Promise<OpenShard> {
   if (have !== undefined) checkMeta(have, want, order.dataDir);
   const meta = have ?? { ...want, hashKey: order.hashKey };
   if (have === undefined) writeMeta(store, meta);
+  const codecs = new AheadCodecs();
   const shard = new Shard({
     plan: order.plan, contracts: order.contracts, shard: index, shards: order.shards, generation: order.generation,
     instance: order.instance, hashKey: meta.hashKey, store, codecs, topics: slices(index),
   });
-  return { index, fresh: shard.position.committedAt === 0, store, shard };
+  return { index, fresh: shard.position.committedAt === 0, store, shard, codecs };
 }
 
 /** Of every topic that the job reads, the partitions p with p mod S = i. */
@@ -66,12 +71,18 @@ function slices(index: number): { source: number; topic: string; partitions: num
 function start(open: OpenShard, log: Log, endpoint: ClickHouseEndpoint): Promise<void> {
   const { shard, store } = open;
   const sink = new Sink(endpoint);
-  open.source = new InStep(log, shard.position.partitions, { untilEnd: order.untilEnd });
+  const source = new InflateAhead(new InStep(log, shard.position.partitions, { untilEnd: order.untilEnd }), open.codecs);
   open.drain = new OutboxDrain({ sink, store, onTrouble: (sentence) => say({ kind: 'trouble', sentence }) });
   open.loop = new ShardLoop({
-    shard, source: open.source, drain: open.drain, untilEnd: order.untilEnd, finish: order.finish, commitEvents: order.commitEvents,
+    shard, source, drain: open.drain, untilEnd: order.untilEnd, finish: order.finish, commitEvents: order.commitEvents, agree,
   });
   return open.loop.run();
+}
+
+function agree(end: number): Promise<number> {
+  lastEnd = Math.max(lastEnd, end);
+  if (++readToEnd === order.owned.length) say({ kind: 'read', lastEnd });
+  return finish.promise;
 }
 
 async function main(): Promise<void> {
@@ -83,6 +94,7 @@ async function main(): Promise<void> {
     port.on('message', (message: ToWorker) => {
       if (message.kind === 'go') resolve(message.clickhouse);
       if (message.kind === 'endpoint') for (const o of opened) o.drain?.reconnect(message.clickhouse);
+      if (message.kind === 'finish') finish.resolve(message.at);
       if (message.kind === 'stop') {
         isStopped = true;
         resolve(undefined);

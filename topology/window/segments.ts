@@ -25,7 +25,7 @@ const FINAL = 1, CONTINUES = 2;
 /** A value of the store: large enough to be cheap, small enough that loading one never asks for much at once. */
 const PART_BYTES_MAX = 4 << 20;
 
-export const WINDOWS_TO: Uint8Array = Buffer.from('X');
+const WINDOWS_TO: Uint8Array = Buffer.from('X');
 export const FINAL_TO_KEY: Uint8Array = Buffer.from([0x57, 255]);
 
 export function segmentKey(table: number, start: number, end: number, number: number): Uint8Array {

@@ -13,7 +13,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const EXIT_FAULT = 3;
 /** From here on Node strips types without a flag or a warning, and has import.meta.main and module.registerHooks. */
-const NODE_MAJOR = 24, NODE_MINOR_LEAST = 12;
+const NODE_MAJOR = 24,
+  NODE_MINOR_LEAST = 12;
 
 function fits(version) {
   const [major, minor] = version.split('.').map(Number);
@@ -43,10 +44,14 @@ export async function launch(args) {
   // One process less when this one would do: it gets the signals itself, and nobody is left behind when it is killed.
   if (fits(process.versions.node)) return (await import(pathToFileURL(main).href)).start(args);
   const node = findNode();
-  if (node === undefined && Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) return (await import(pathToFileURL(main).href)).start(args);
+  if (node === undefined && Number(process.versions.node.split('.')[0]) >= NODE_MAJOR)
+    return (await import(pathToFileURL(main).href)).start(args);
   if (node === undefined) {
-    return fail('E_NODE', `the Node ${NODE_MAJOR} that tally runs by is not there: npm's package "node" was installed without its install script.`,
-      `install again with scripts allowed (npm install --ignore-scripts=false), or start tally by Node ${NODE_MAJOR}.`);
+    return fail(
+      'E_NODE',
+      `the Node ${NODE_MAJOR} that tally runs by is not there: npm's package "node" was installed without its install script.`,
+      `install again with scripts allowed (npm install --ignore-scripts=false), or start tally by Node ${NODE_MAJOR}.`,
+    );
   }
   run(node, [main, ...args]);
 }
@@ -62,7 +67,9 @@ function run(node, args) {
       isPassedOn = true;
     });
   }
-  child.on('error', (error) => fail('E_NODE', `${node} cannot be started: ${error.message}.`, 'install again: npm ci (in a clone), npm install tally (elsewhere).'));
+  child.on('error', (error) =>
+    fail('E_NODE', `${node} cannot be started: ${error.message}.`, 'install again: npm ci (in a clone), npm install tally (elsewhere).'),
+  );
   child.on('exit', (code, signal) => process.exit(signal === null ? code : 128 + constants.signals[signal]));
 }
 

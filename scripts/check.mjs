@@ -13,7 +13,9 @@ const SLOW = /(slow|package|launcher|demo|kill|engine|clickhouse|e2e|end-to-end|
 const GENERATED = 'contracts/contracts.gen.ts';
 
 const node = await readyNode();
-const quickTests = readdirSync(path.join(root, 'test')).filter((f) => f.endsWith('.test.ts') && !SLOW.test(f)).map((f) => `test/${f}`);
+const quickTests = readdirSync(path.join(root, 'test'))
+  .filter((f) => f.endsWith('.test.ts') && !SLOW.test(f))
+  .map((f) => `test/${f}`);
 const STEPS = {
   types: () => tool('tsc', '-p', '.'),
   lint: () => tool('oxlint', '--deny-warnings'),

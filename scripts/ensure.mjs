@@ -7,7 +7,8 @@ import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, unlinkSync, 
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const LOCK_WAIT_MS = 20 * 60_000, LOCK_POLL_MS = 200;
+const LOCK_WAIT_MS = 20 * 60_000,
+  LOCK_POLL_MS = 200;
 
 /** Why node_modules is not what package-lock.json asks for, or undefined when it is. */
 export function whatIsMissing(root, { dev }) {
@@ -26,7 +27,11 @@ export function whatIsMissing(root, { dev }) {
   for (const [place, entry] of Object.entries(wanted)) {
     if (place === '' || entry.optional || entry.peer || entry.devOptional || (entry.dev && !dev)) continue;
     const got = present[place];
-    if (got === undefined || got.version !== entry.version || (entry.integrity !== undefined && got.integrity !== undefined && got.integrity !== entry.integrity)) {
+    if (
+      got === undefined ||
+      got.version !== entry.version ||
+      (entry.integrity !== undefined && got.integrity !== undefined && got.integrity !== entry.integrity)
+    ) {
       return `${place.slice(place.lastIndexOf('node_modules/') + 'node_modules/'.length)} is not installed as package-lock.json says`;
     }
     if (!existsSync(path.join(root, place, 'package.json'))) return `${place} is gone`;
@@ -45,10 +50,18 @@ export async function ensureInstalled(root, options) {
   try {
     lock = await takeLock(path.join(root, '.tally', 'install.lock'));
   } catch (error) {
-    return { code: 'E_NOT_WRITABLE', sentence: `${root} needs an install (${why}), and ${error.message}.`, hint: 'run npm ci in it as a user who may write there.' };
+    return {
+      code: 'E_NOT_WRITABLE',
+      sentence: `${root} needs an install (${why}), and ${error.message}.`,
+      hint: 'run npm ci in it as a user who may write there.',
+    };
   }
   if (lock === undefined) {
-    return { code: 'E_INSTALL', sentence: 'another install of this clone does not end.', hint: 'wait for it, or end it and remove .tally/install.lock.' };
+    return {
+      code: 'E_INSTALL',
+      sentence: 'another install of this clone does not end.',
+      hint: 'wait for it, or end it and remove .tally/install.lock.',
+    };
   }
   try {
     if (whatIsMissing(root, options) === undefined) return undefined;
@@ -56,7 +69,11 @@ export async function ensureInstalled(root, options) {
     const code = await npmCi(root, lock);
     const still = code === 0 ? whatIsMissing(root, options) : `npm ci ended with ${code}`;
     if (still === undefined) return undefined;
-    return { code: 'E_INSTALL', sentence: `the install failed: ${still}.`, hint: 'see what npm wrote above; npm ci in the clone does the same.' };
+    return {
+      code: 'E_INSTALL',
+      sentence: `the install failed: ${still}.`,
+      hint: 'see what npm wrote above; npm ci in the clone does the same.',
+    };
   } finally {
     lock.release();
   }
@@ -124,7 +141,11 @@ function clearIfDead(file) {
   }
 }
 
-const holders = (text) => text.split('\n').map(Number).filter((pid) => pid > 0);
+const holders = (text) =>
+  text
+    .split('\n')
+    .map(Number)
+    .filter((pid) => pid > 0);
 
 function readIfThere(file) {
   try {

@@ -92,7 +92,8 @@ export class MemoryStore implements Store {
   #between(from: Uint8Array, to: Uint8Array, limit: number): string[] {
     this.#mustBeOpen();
     this.#sorted ??= [...this.#map.keys()].sort((a, b) => (a < b ? -1 : 1));
-    const start = lowerBound(this.#sorted, text(from)), end = lowerBound(this.#sorted, text(to));
+    const start = lowerBound(this.#sorted, text(from)),
+      end = lowerBound(this.#sorted, text(to));
     return this.#sorted.slice(start, limit < 0 ? Math.max(start, end) : Math.min(Math.max(start, end), start + limit));
   }
 
@@ -107,7 +108,8 @@ function text(key: Uint8Array): string {
 }
 
 function lowerBound(sorted: readonly string[], key: string): number {
-  let low = 0, high = sorted.length;
+  let low = 0,
+    high = sorted.length;
   while (low < high) {
     const mid = (low + high) >>> 1;
     if (sorted[mid]! < key) low = mid + 1;

@@ -39,11 +39,15 @@ export function encodeOutbox(target: string, rows: number, body: Uint8Array): Ui
 }
 
 export function decodeOutbox(key: Uint8Array, value: Uint8Array): OutboxEntry {
-  const k = Buffer.from(key.buffer, key.byteOffset, key.length), v = Buffer.from(value.buffer, value.byteOffset, value.length);
+  const k = Buffer.from(key.buffer, key.byteOffset, key.length),
+    v = Buffer.from(value.buffer, value.byteOffset, value.length);
   if (v[0] !== 1) throw new Error(`outbox format ${v[0]} is not known`);
   const n = v.readUInt16LE(5);
   return {
-    key, version: k.readUInt32BE(1) * 4294967296 + k.readUInt32BE(5), rows: v.readUInt32LE(1),
-    target: v.toString('utf8', 7, 7 + n), body: v.subarray(7 + n),
+    key,
+    version: k.readUInt32BE(1) * 4294967296 + k.readUInt32BE(5),
+    rows: v.readUInt32LE(1),
+    target: v.toString('utf8', 7, 7 + n),
+    body: v.subarray(7 + n),
   };
 }

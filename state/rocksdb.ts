@@ -28,7 +28,9 @@ export interface RocksOptions {
   readonly cacheBytes?: number;
 }
 
-const MEMTABLE_BYTES = 64 << 20, CACHE_BYTES = 8 << 20, BLOCK_BYTES = 16 << 10;
+const MEMTABLE_BYTES = 64 << 20,
+  CACHE_BYTES = 8 << 20,
+  BLOCK_BYTES = 16 << 10;
 const SYNC = { sync: true };
 
 export async function openRocks(dir: string, options: RocksOptions = {}): Promise<Store> {
@@ -143,9 +145,13 @@ class RocksStore implements Store {
 
   #mustBeOpen(): void {
     if (this.#state === 'open') return;
-    throw new StoreError('CLOSED', this.#dir, this.#state === 'closed'
-      ? `the state in ${this.#dir} is closed`
-      : `the state in ${this.#dir} failed to take a commit and must be opened again`);
+    throw new StoreError(
+      'CLOSED',
+      this.#dir,
+      this.#state === 'closed'
+        ? `the state in ${this.#dir} is closed`
+        : `the state in ${this.#dir} failed to take a commit and must be opened again`,
+    );
   }
 }
 
@@ -155,6 +161,7 @@ function faultOf(dir: string, error: unknown): StoreError {
   while (root.cause !== undefined && root.cause !== null) root = root.cause as typeof root;
   const said = root.message ?? String(error);
   if (root.code === 'LEVEL_LOCKED') return new StoreLockedError(dir, error);
-  if (root.code === 'LEVEL_CORRUPTION' || said.startsWith('Corruption')) return new StoreError('CORRUPT', dir, `the state in ${dir} is damaged: ${said}`, error);
+  if (root.code === 'LEVEL_CORRUPTION' || said.startsWith('Corruption'))
+    return new StoreError('CORRUPT', dir, `the state in ${dir} is damaged: ${said}`, error);
   return new StoreError('IO', dir, `the state in ${dir} cannot be read or written: ${said}`, error);
 }

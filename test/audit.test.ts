@@ -48,7 +48,9 @@ describe('the audit log', () => {
     record(anchor, 2);
     record(anchor, 1);
     const all = [...entriesAfter(file, 0)].map(({ entry }) => entry);
-    expect(all.map((e) => [e.number, e.kind, e.job, e.at])).toEqual([1, 2, 3].map((n) => [n, 'run.started', 'ads', '2025-01-02T03:04:05.678Z']));
+    expect(all.map((e) => [e.number, e.kind, e.job, e.at])).toEqual(
+      [1, 2, 3].map((n) => [n, 'run.started', 'ads', '2025-01-02T03:04:05.678Z']),
+    );
     expect(all[1]!.previous).toBe(all[0]!.hash);
     expect(all[0]!['note']).toBe('ä€ \ufffd "quoted"\n');
     expect(anchor.head).toEqual({ number: 3, hash: all[2]!.hash });
@@ -94,14 +96,23 @@ describe('after a kill', () => {
     const before = new Anchor();
     record(before, 2);
     const kept = fs.readFileSync(file);
-    const { line } = writeEntry({ number: 3, at: new Date(AT).toISOString(), kind: 'run.ended', job: 'ads', books: { read: 7 }, previous: before.head!.hash });
+    const { line } = writeEntry({
+      number: 3,
+      at: new Date(AT).toISOString(),
+      kind: 'run.ended',
+      job: 'ads',
+      books: { read: 7 },
+      previous: before.head!.hash,
+    });
     for (let cut = 0; cut <= line.length; cut++) {
       fs.writeFileSync(file, Buffer.concat([kept, Buffer.from(line.slice(0, cut))]));
       const anchor = new Anchor();
       anchor.head = before.head;
       expect(verifyAudit(file, anchor.head)).toMatchObject({ ok: true, tornBytes: cut === line.length ? 0 : cut });
       AuditLog.open(dir, anchor, now).close();
-      const kinds = lines().slice(2).map((l) => (JSON.parse(l) as { kind: string }).kind);
+      const kinds = lines()
+        .slice(2)
+        .map((l) => (JSON.parse(l) as { kind: string }).kind);
       expect(kinds).toEqual(cut === 0 ? [] : cut === line.length ? ['run.ended'] : ['audit.repaired']);
       expect(anchor.head!.number).toBe(lines().length);
       expect(verifyAudit(file, anchor.head)).toMatchObject({ ok: true, tornBytes: 0 });

@@ -20,13 +20,25 @@ function tally(...words: string[]): { status: number | null; stdout: string; std
 }
 
 const sample: Command = {
-  name: 'sample', summary: 'takes a sample', usage: 'FILE --log LOG [--n N] [--json]', positionals: { min: 1, max: 2 }, required: ['log'],
-  options: { log: { type: 'string', placeholder: 'LOG', help: 'the log' }, n: { type: 'string', help: 'how many' }, json: { type: 'boolean', help: 'as JSON' } },
-  examples: ['tally sample x --log y'], run: async () => 0,
+  name: 'sample',
+  summary: 'takes a sample',
+  usage: 'FILE --log LOG [--n N] [--json]',
+  positionals: { min: 1, max: 2 },
+  required: ['log'],
+  options: {
+    log: { type: 'string', placeholder: 'LOG', help: 'the log' },
+    n: { type: 'string', help: 'how many' },
+    json: { type: 'boolean', help: 'as JSON' },
+  },
+  examples: ['tally sample x --log y'],
+  run: async () => 0,
 };
 
 test('words become positionals and options, with - and negative numbers as what they are', () => {
-  expect(parse(sample, ['a', '--log', 'l', '--json', '-', '--n=-2'])).toEqual({ positionals: ['a', '-'], values: { log: 'l', json: true, n: '-2' } });
+  expect(parse(sample, ['a', '--log', 'l', '--json', '-', '--n=-2'])).toEqual({
+    positionals: ['a', '-'],
+    values: { log: 'l', json: true, n: '-2' },
+  });
   expect(parse(sample, ['a', '--log=-x', '--n', '-5']).values).toEqual({ log: '-x', n: '-5' });
   expect(parse(sample, ['--log', 'l', '--', '--json']).positionals).toEqual(['--json']);
 });
@@ -59,7 +71,8 @@ for (const [words, sentence, hint] of [
 test('help is asked for with whatever else is wrong, and shows usage, options and examples', () => {
   expect(parse(sample, ['--help']).values['help']).toBe(true);
   const help = helpOf(sample);
-  for (const part of ['Usage: tally sample FILE --log LOG', '--log LOG', 'the log (required)', '--n VALUE', 'tally sample x --log y']) expect(help).toContain(part);
+  for (const part of ['Usage: tally sample FILE --log LOG', '--log LOG', 'the log (required)', '--n VALUE', 'tally sample x --log y'])
+    expect(help).toContain(part);
 });
 
 test('every command has help with usage, options and examples of its own, three ways', { timeout: 120_000 }, () => {
@@ -147,7 +160,10 @@ test('a reader that has seen enough ends tally quietly', async () => {
 test('the audit log is listed and verified from the command line, also while a run holds the state', async () => {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-cli-'));
   try {
-    expect(tally('audit', 'verify', '--data', path.join(dir, 'none'))).toMatchObject({ status: 3, stderr: expect.stringContaining('E_DATA_MISSING') });
+    expect(tally('audit', 'verify', '--data', path.join(dir, 'none'))).toMatchObject({
+      status: 3,
+      stderr: expect.stringContaining('E_DATA_MISSING'),
+    });
     const control = await ControlStore.open(dir);
     const log = AuditLog.open(dir, control.anchor, () => 0);
     log.append('run.started', 'ads', { log: 'l' });
@@ -157,8 +173,16 @@ test('the audit log is listed and verified from the command line, also while a r
     expect(during.stdout).toMatch(/holds: 2 entries[^]*head\.json[^]*2 [0-9a-f]{64}/);
     log.close();
     await control.close();
-    expect(JSON.parse(tally('audit', 'verify', '--data', dir, '--json').stdout)).toMatchObject({ ok: true, entries: 2, problem: null, anchor: { number: 2 }, anchor_from: 'state' });
-    expect(tally('audit', 'list', '--data', dir).stdout).toMatch(/^ {3}1 {2}1970-01-01T00:00:00\.000Z {2}run\.started +ads {2}log=l {2}.*\n {3}2 .*books=\{"read":3\}.*\n$/);
+    expect(JSON.parse(tally('audit', 'verify', '--data', dir, '--json').stdout)).toMatchObject({
+      ok: true,
+      entries: 2,
+      problem: null,
+      anchor: { number: 2 },
+      anchor_from: 'state',
+    });
+    expect(tally('audit', 'list', '--data', dir).stdout).toMatch(
+      /^ {3}1 {2}1970-01-01T00:00:00\.000Z {2}run\.started +ads {2}log=l {2}.*\n {3}2 .*books=\{"read":3\}.*\n$/,
+    );
     expect(tally('audit', 'list', '--data', dir, '--json').stdout).toBe(fs.readFileSync(auditFile(dir), 'utf8'));
     fs.writeFileSync(auditFile(dir), fs.readFileSync(auditFile(dir), 'utf8').replace('"log":"l"', '"log":"m"'));
     const after = tally('audit', 'verify', '--data', dir);
@@ -170,7 +194,8 @@ test('the audit log is listed and verified from the command line, also while a r
 });
 
 test('progress is a line on a terminal, after a second, at most ten times a second, and nothing elsewhere', () => {
-  let at = 0, out = '';
+  let at = 0,
+    out = '';
   const target = { isTTY: true, columns: 20, write: (text: string) => (out += text) };
   const progress = startProgress('run', target, () => at);
   for (at = 0; at < 1000; at += 10) progress.update(`at ${at}`);

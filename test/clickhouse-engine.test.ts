@@ -29,7 +29,8 @@ afterAll(async () => {
 });
 
 test('connection.json is for its owner alone and lets any client in', async () => {
-  const file = path.join(r.dir, 'connection.json'), c = readConnection(r.dir)!;
+  const file = path.join(r.dir, 'connection.json'),
+    c = readConnection(r.dir)!;
   expect(fs.statSync(file).mode & 0o777).toBe(0o600);
   expect(fs.statSync(r.dir).mode & 0o777).toBe(0o700);
   for (const name of ['access.json', 'conf/config.xml']) expect(fs.statSync(path.join(r.dir, name)).mode & 0o777).toBe(0o600);
@@ -41,10 +42,28 @@ test('connection.json is for its owner alone and lets any client in', async () =
 });
 
 test.each([
-  'INSERT INTO t VALUES (2)', 'DROP TABLE t', 'TRUNCATE TABLE t', 'ALTER TABLE t DELETE WHERE 1', 'OPTIMIZE TABLE t', 'RENAME TABLE t TO u', 'CREATE TABLE u (a Int8) ENGINE = Memory',
-  'CREATE VIEW u AS SELECT 1', 'CREATE DATABASE u', 'SET readonly = 0', 'SELECT 1 SETTINGS readonly = 0', 'SYSTEM SHUTDOWN', 'SYSTEM STOP MERGES t', 'SYSTEM DROP MARK CACHE', `SELECT * FROM file('${secret}', 'LineAsString')`,
-  `SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')`, `SELECT * FROM remote('127.0.0.1:1', system.one)`, `INSERT INTO FUNCTION file('${secret}', 'TSV', 'a Int8') VALUES (1)`,
-  `SELECT 1 INTO OUTFILE '${secret}.out'`, 'SELECT * FROM system.users', 'SELECT * FROM system.processes', `BACKUP TABLE t TO File('${secret}.bak')`,
+  'INSERT INTO t VALUES (2)',
+  'DROP TABLE t',
+  'TRUNCATE TABLE t',
+  'ALTER TABLE t DELETE WHERE 1',
+  'OPTIMIZE TABLE t',
+  'RENAME TABLE t TO u',
+  'CREATE TABLE u (a Int8) ENGINE = Memory',
+  'CREATE VIEW u AS SELECT 1',
+  'CREATE DATABASE u',
+  'SET readonly = 0',
+  'SELECT 1 SETTINGS readonly = 0',
+  'SYSTEM SHUTDOWN',
+  'SYSTEM STOP MERGES t',
+  'SYSTEM DROP MARK CACHE',
+  `SELECT * FROM file('${secret}', 'LineAsString')`,
+  `SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')`,
+  `SELECT * FROM remote('127.0.0.1:1', system.one)`,
+  `INSERT INTO FUNCTION file('${secret}', 'TSV', 'a Int8') VALUES (1)`,
+  `SELECT 1 INTO OUTFILE '${secret}.out'`,
+  'SELECT * FROM system.users',
+  'SELECT * FROM system.processes',
+  `BACKUP TABLE t TO File('${secret}.bak')`,
 ])('the reader may not: %s', async (sql) => {
   await expect(r.reader.command({ query: sql })).rejects.toMatchObject({ code: expect.stringMatching(/^(497|164|358|62)$/) });
   expect(await r.ask('SELECT a FROM t')).toEqual([{ a: '1' }]);
@@ -59,7 +78,8 @@ test.runIf(process.platform === 'linux')('no user of the engine reads files beyo
 
 test('a second start waits for the first, then says that it is busy', async () => {
   await expect(startEngine({ dir: r.dir, lockWaitMs: 100 })).rejects.toMatchObject({ code: 'E_ENGINE_BUSY' });
-  const waiting = startEngine({ dir: path.join(r.data, 'second'), lockWaitMs: 10_000 }), next = startEngine({ dir: path.join(r.data, 'second'), lockWaitMs: 10_000 });
+  const waiting = startEngine({ dir: path.join(r.data, 'second'), lockWaitMs: 10_000 }),
+    next = startEngine({ dir: path.join(r.data, 'second'), lockWaitMs: 10_000 });
   const first = await Promise.race([waiting, next]);
   await first.stop();
   const both = await Promise.all([waiting, next]);
@@ -91,12 +111,16 @@ test('stopped, it is gone with its connection.json, and comes back on the same p
 });
 
 test('killed with -9, its starter takes the engine along within a second', async () => {
-  const dir = path.join(r.data, 'orphan'), script = path.join(r.data, 'starter.ts');
-  fs.writeFileSync(script, `import { startEngine } from ${JSON.stringify(new URL('../src/clickhouse/engine.ts', import.meta.url).href)};
+  const dir = path.join(r.data, 'orphan'),
+    script = path.join(r.data, 'starter.ts');
+  fs.writeFileSync(
+    script,
+    `import { startEngine } from ${JSON.stringify(new URL('../src/clickhouse/engine.ts', import.meta.url).href)};
     const e = await startEngine({ dir: ${JSON.stringify(dir)}, publish: true });
     await fetch(e.url, { method: 'POST', body: 'CREATE TABLE IF NOT EXISTS tally.t (a Int64) ENGINE = MergeTree ORDER BY a', headers: { 'x-clickhouse-user': e.admin.username, 'x-clickhouse-key': e.admin.password } });
     void fetch(e.url, { method: 'POST', body: 'SELECT sleepEachRow(1) FROM numbers(3)', headers: { 'x-clickhouse-user': e.admin.username, 'x-clickhouse-key': e.admin.password } });
-    console.log(e.pid); setInterval(() => {}, 1000);`);
+    console.log(e.pid); setInterval(() => {}, 1000);`,
+  );
   const starter = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [text] = (await once(starter.stdout, 'data')) as [Buffer];
   const pid = Number(text.toString());
@@ -111,14 +135,16 @@ test('killed with -9, its starter takes the engine along within a second', async
 });
 
 test('killed or told to end while rows come in, it is started again, and nothing acknowledged is lost', async () => {
-  const dir = path.join(r.data, 'restarted'), troubles: string[] = [];
+  const dir = path.join(r.data, 'restarted'),
+    troubles: string[] = [];
   const engine = await superviseEngine({ dir, publish: true, onTrouble: (s) => troubles.push(s) });
   const client = makeClient(engine.admin);
   await command(client, 'CREATE TABLE t (a Int64) ENGINE = ReplacingMergeTree ORDER BY a');
   const sink = new Sink(engine.admin);
   engine.onRestart((admin) => sink.reconnect(admin));
   const body = Buffer.alloc(8 * 100);
-  let sent = 0, isOver = false;
+  let sent = 0,
+    isOver = false;
   const inserting = (async () => {
     for (; !isOver; sent += 100) {
       for (let i = 0; i < 100; i++) body.writeUInt32LE(sent + i, i * 8);
@@ -127,13 +153,16 @@ test('killed or told to end while rows come in, it is started again, and nothing
   })();
   for (const signal of ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGKILL'] as const) {
     await sleep(150);
-    const { pid } = engine.reader, before = sent;
+    const { pid } = engine.reader,
+      before = sent;
     process.kill(pid, signal);
     while (isRunning(pid) || engine.reader.pid === pid || sent <= before + 200) await sleep(10);
   }
   isOver = true;
   await inserting;
-  expect(await rows(client, 'SELECT count() AS n, uniqExact(a) AS u, max(a) AS m FROM t FINAL')).toEqual([{ n: String(sent), u: String(sent), m: String(sent - 1) }]);
+  expect(await rows(client, 'SELECT count() AS n, uniqExact(a) AS u, max(a) AS m FROM t FINAL')).toEqual([
+    { n: String(sent), u: String(sent), m: String(sent - 1) },
+  ]);
   expect(troubles.length).toBe(4);
   expect(readConnection(dir)).toEqual(engine.reader);
   await Promise.all([sink.close(), client.close()]);
@@ -142,7 +171,8 @@ test('killed or told to end while rows come in, it is started again, and nothing
 });
 
 test('bytes that are no HTTP, and a query beyond the memory that it may use, do not end it', async () => {
-  const engine: Engine = r.engine, socket = (await import('node:net')).connect(engine.port, '127.0.0.1');
+  const engine: Engine = r.engine,
+    socket = (await import('node:net')).connect(engine.port, '127.0.0.1');
   socket.on('error', () => {});
   socket.write(Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]));
   await expect(r.ask('SELECT groupArray(number) FROM numbers(300000000)')).rejects.toThrow(/memory limit/i);

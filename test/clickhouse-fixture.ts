@@ -9,13 +9,35 @@ import type { Engine } from '../src/clickhouse/engine.ts';
 import type { Plan, PlanMeasure } from '../topology/plan.ts';
 import { RowBinary } from '../topology/write/row-binary.ts';
 
-const measure = (name: string, kind: PlanMeasure['kind'], type: PlanMeasure['type'], scale = 0): PlanMeasure =>
-  ({ name, kind, type, scale, source: 0, field: kind === 'count' ? null : name, where: [] });
+const measure = (name: string, kind: PlanMeasure['kind'], type: PlanMeasure['type'], scale = 0): PlanMeasure => ({
+  name,
+  kind,
+  type,
+  scale,
+  source: 0,
+  field: kind === 'count' ? null : name,
+  where: [],
+});
 
 export const plan: Plan = {
-  format: 1, job: 'ads', sources: [{ contract: 'c', version: '1.0.0', digest: '', topic: 'ads' }], id: 'id', time: 'at', horizonMs: 1, outOfOrderMs: 1, fenceMs: 1,
-  maxRecordBytes: 1, producerKey: null, dimensions: [{ name: 'country', type: 'string' }],
-  measures: [measure('clicks', 'count', 'int64'), measure('spend', 'sum', 'decimal', 6), measure('micros', 'sum', 'int64'), measure('lowest', 'min', 'decimal', 2), measure('latest', 'max', 'timestamp')],
+  format: 1,
+  job: 'ads',
+  sources: [{ contract: 'c', version: '1.0.0', digest: '', topic: 'ads' }],
+  id: 'id',
+  time: 'at',
+  horizonMs: 1,
+  outOfOrderMs: 1,
+  fenceMs: 1,
+  maxRecordBytes: 1,
+  producerKey: null,
+  dimensions: [{ name: 'country', type: 'string' }],
+  measures: [
+    measure('clicks', 'count', 'int64'),
+    measure('spend', 'sum', 'decimal', 6),
+    measure('micros', 'sum', 'int64'),
+    measure('lowest', 'min', 'decimal', 2),
+    measure('latest', 'max', 'timestamp'),
+  ],
   tables: [{ name: 'hourly', size: 'hour', zone: 'UTC' }],
 };
 
@@ -33,7 +55,18 @@ export interface Cell {
 }
 export const HOUR = 3600;
 export const START = Date.UTC(2026, 0, 5) / 1000;
-export const cell = (o: Partial<Cell>): Cell => ({ start: START, country: 'de', shard: 0, clicks: 1, spend: 0n, micros: 0n, lowest: null, latest: null, version: 1, ...o });
+export const cell = (o: Partial<Cell>): Cell => ({
+  start: START,
+  country: 'de',
+  shard: 0,
+  clicks: 1,
+  spend: 0n,
+  micros: 0n,
+  lowest: null,
+  latest: null,
+  version: 1,
+  ...o,
+});
 
 function big(out: RowBinary, v: bigint): void {
   out.i64(Number(v & 0xffffffffn), Number(v >> 32n));
@@ -74,7 +107,12 @@ export function changeBytes(changes: readonly (readonly [op: 1 | 2 | 3, cell: Ce
   }
   return out.take();
 }
-export function progressBytes(shards: number, to: readonly (readonly [shard: number, finalTo: number, version: number])[], instance = 'i1', job = plan.job): Uint8Array {
+export function progressBytes(
+  shards: number,
+  to: readonly (readonly [shard: number, finalTo: number, version: number])[],
+  instance = 'i1',
+  job = plan.job,
+): Uint8Array {
   const out = new RowBinary();
   for (const [shard, finalTo, version] of to) {
     out.string(job);
@@ -100,12 +138,18 @@ export interface Rig {
   close(): Promise<void>;
 }
 export async function rig(): Promise<Rig> {
-  const data = fs.mkdtempSync(path.join(os.tmpdir(), 'tally clickhouse ')), dir = path.join(data, 'clickhouse');
+  const data = fs.mkdtempSync(path.join(os.tmpdir(), 'tally clickhouse ')),
+    dir = path.join(data, 'clickhouse');
   const engine = await startEngine({ dir, publish: true });
-  const writer = makeClient(engine.admin), { url, user, password, database } = engine.reader;
+  const writer = makeClient(engine.admin),
+    { url, user, password, database } = engine.reader;
   const reader = makeClient({ url, username: user, password, database });
   return {
-    data, dir, engine, writer, reader,
+    data,
+    dir,
+    engine,
+    writer,
+    reader,
     ask: (sql) => rows(reader, sql),
     async close() {
       await Promise.all([writer.close(), reader.close()]);

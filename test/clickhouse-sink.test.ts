@@ -27,7 +27,9 @@ const byte = (n: number): Uint8Array => Uint8Array.of(n);
 class Held {
   readonly sent: { target: string; bytes: number[]; rows: number; answer: (is: boolean) => void; fail: (error: unknown) => void }[] = [];
   insert(target: string, body: Uint8Array | readonly Uint8Array[], n: number): Promise<boolean> {
-    return new Promise((answer, fail) => this.sent.push({ target, bytes: [...Buffer.concat([body].flat() as Uint8Array[])], rows: n, answer, fail }));
+    return new Promise((answer, fail) =>
+      this.sent.push({ target, bytes: [...Buffer.concat([body].flat() as Uint8Array[])], rows: n, answer, fail }),
+    );
   }
   reconnect(): void {}
   close(): Promise<void> {
@@ -38,11 +40,16 @@ class Held {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test('a progress row goes only after all rows of its commit, and keys come out only after that', async () => {
-  const sink = new Held(), drain = new OutboxDrain({ sink });
+  const sink = new Held(),
+    drain = new OutboxDrain({ sink });
   drain.push(commit(5, ['a', 1, byte(1)], ['b', 2, byte(2)], ['p', 1, byte(3)]));
   drain.push(commit(6, ['a', 1, byte(4)], ['books', 3, byte(5)], ['p', 1, byte(6)]));
   await turn();
-  expect(sink.sent.map((s) => [s.target, s.bytes, s.rows])).toEqual([['a', [1, 4], 2], ['b', [2], 2], ['books', [5], 3]]);
+  expect(sink.sent.map((s) => [s.target, s.bytes, s.rows])).toEqual([
+    ['a', [1, 4], 2],
+    ['b', [2], 2],
+    ['books', [5], 3],
+  ]);
   expect([drain.pendingBytes, drain.pendingRows]).toEqual([6, 9]);
   drain.push(commit(7, ['p', 1, byte(7)]));
   sink.sent[0]!.answer(true);
@@ -68,8 +75,14 @@ test('a progress row goes only after all rows of its commit, and keys come out o
 });
 
 test('an entry is never split, and inserts stay bounded', async () => {
-  const sink = new Held(), drain = new OutboxDrain({ sink }), big = new Uint8Array(7 << 20);
-  drain.push([...commit(1, ['a', 1, big], ['p', 1, byte(1)]), ...commit(2, ['a', 1, big], ['p', 1, byte(2)]), ...commit(3, ['a', 1, big], ['p', 1, byte(3)])]);
+  const sink = new Held(),
+    drain = new OutboxDrain({ sink }),
+    big = new Uint8Array(7 << 20);
+  drain.push([
+    ...commit(1, ['a', 1, big], ['p', 1, byte(1)]),
+    ...commit(2, ['a', 1, big], ['p', 1, byte(2)]),
+    ...commit(3, ['a', 1, big], ['p', 1, byte(3)]),
+  ]);
   await turn();
   expect(sink.sent.map((s) => s.bytes.length)).toEqual([7 << 20, 7 << 20]);
   await drain.stop();
@@ -77,7 +90,8 @@ test('an entry is never split, and inserts stay bounded', async () => {
 });
 
 test('what the state still holds is sent first', async () => {
-  const sink = new Held(), held = commit(1, ['a', 1, byte(1)], ['p', 1, byte(2)]).map((w): [Uint8Array, Uint8Array] => [w.key, w.value]);
+  const sink = new Held(),
+    held = commit(1, ['a', 1, byte(1)], ['p', 1, byte(2)]).map((w): [Uint8Array, Uint8Array] => [w.key, w.value]);
   const drain = new OutboxDrain({ sink, store: { range: () => held } });
   expect(drain.pendingRows).toBe(2);
   await turn();
@@ -86,7 +100,9 @@ test('what the state still holds is sent first', async () => {
 });
 
 test('a fault that cannot heal is thrown at whoever asks next', async () => {
-  const sink = new Held(), failures: unknown[] = [], drain = new OutboxDrain({ sink, onFailed: (e) => failures.push(e) });
+  const sink = new Held(),
+    failures: unknown[] = [],
+    drain = new OutboxDrain({ sink, onFailed: (e) => failures.push(e) });
   drain.push(commit(1, ['a', 1, byte(1)], ['p', 1, byte(2)]));
   await turn();
   sink.sent[0]!.fail(new Error('gone'));
@@ -101,36 +117,39 @@ test('a fault that cannot heal is thrown at whoever asks next', async () => {
 async function liar(target: string): Promise<{ url: string; lies: number; close(): Promise<void> }> {
   const { port } = new URL(target);
   let n = 0;
-  const server = http.createServer((request, response) => {
-    const how = ['lost', 'before', 'after', 'cut', 'fine'][n++ % 5]!;
-    if (how !== 'fine') state.lies++;
-    if (how === 'before') {
-      request.resume();
-      response.writeHead(500).end('down for a moment');
-      return;
-    }
-    const { connection: _, ...headers } = request.headers;
-    const on = http.request({ host: '127.0.0.1', port, path: request.url, method: request.method, headers }, (answer) => {
-      answer.resume();
-      answer.on('end', () => {
-        if (how === 'lost') request.socket.destroy();
-        else if (how === 'after') response.writeHead(503).end('nobody knows');
-        else response.writeHead(answer.statusCode!, answer.headers).end();
+  const server = http
+    .createServer((request, response) => {
+      const how = ['lost', 'before', 'after', 'cut', 'fine'][n++ % 5]!;
+      if (how !== 'fine') state.lies++;
+      if (how === 'before') {
+        request.resume();
+        response.writeHead(500).end('down for a moment');
+        return;
+      }
+      const { connection: _, ...headers } = request.headers;
+      const on = http.request({ host: '127.0.0.1', port, path: request.url, method: request.method, headers }, (answer) => {
+        answer.resume();
+        answer.on('end', () => {
+          if (how === 'lost') request.socket.destroy();
+          else if (how === 'after') response.writeHead(503).end('nobody knows');
+          else response.writeHead(answer.statusCode!, answer.headers).end();
+        });
       });
-    });
-    on.on('error', () => request.socket.destroy());
-    if (how === 'cut') {
-      request.once('data', (data: Buffer) => {
-        on.write(data.subarray(0, data.length >> 1));
-        on.destroy();
-      });
-      return;
-    }
-    request.pipe(on);
-  }).listen(0, '127.0.0.1');
+      on.on('error', () => request.socket.destroy());
+      if (how === 'cut') {
+        request.once('data', (data: Buffer) => {
+          on.write(data.subarray(0, data.length >> 1));
+          on.destroy();
+        });
+        return;
+      }
+      request.pipe(on);
+    })
+    .listen(0, '127.0.0.1');
   await once(server, 'listening');
   const state = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lies: 0,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    lies: 0,
     async close() {
       server.closeAllConnections();
       server.close();
@@ -141,15 +160,32 @@ async function liar(target: string): Promise<{ url: string; lies: number; close(
 }
 
 test('lost answers, refusals before and after the insert, and broken requests change no number', async () => {
-  const proxy = await liar(r.engine.url), troubles: string[] = [];
+  const proxy = await liar(r.engine.url),
+    troubles: string[] = [];
   const sink = new Sink({ ...r.engine.admin, url: proxy.url }, { retryMsMax: 20 });
   const drain = new OutboxDrain({ sink, onTrouble: (s) => troubles.push(s) });
-  let acknowledged = 0, keys = 0;
+  let acknowledged = 0,
+    keys = 0;
   const books = 'tally_books_rows (job, generation, shard, topic, partition, class, code, records, version)';
   for (let version = 1; version <= 30; version++) {
     const cells = Array.from({ length: 50 }, (_, i) => cell({ country: `c${i}`, clicks: version * 100 + i, version }));
-    const book = Buffer.concat([Buffer.from('\x03ads'), Buffer.from([1, 0, 0, 0, 0, 0]), Buffer.from('\x01t'), Buffer.from([0, 0, 0, 0]), Buffer.from('\x04read\x00'), u64(version * 50), u64(version)]);
-    drain.push(commit(version, ['hourly_g1_rows', 50, rowBytes(cells)], [books, 1, book], ['tally_progress_rows', 1, progressBytes(1, [[0, START + 3600, version]])]));
+    const book = Buffer.concat([
+      Buffer.from('\x03ads'),
+      Buffer.from([1, 0, 0, 0, 0, 0]),
+      Buffer.from('\x01t'),
+      Buffer.from([0, 0, 0, 0]),
+      Buffer.from('\x04read\x00'),
+      u64(version * 50),
+      u64(version),
+    ]);
+    drain.push(
+      commit(
+        version,
+        ['hourly_g1_rows', 50, rowBytes(cells)],
+        [books, 1, book],
+        ['tally_progress_rows', 1, progressBytes(1, [[0, START + 3600, version]])],
+      ),
+    );
     if (version % 3 === 0) await new Promise((resolve) => setTimeout(resolve, 10));
     const taken = drain.takeAcknowledged();
     acknowledged = Math.max(acknowledged, taken.version);
@@ -161,7 +197,9 @@ test('lost answers, refusals before and after the insert, and broken requests ch
   expect(keys).toBeLessThanOrEqual(90);
   expect(proxy.lies).toBeGreaterThan(8);
   expect(troubles.length).toBeGreaterThan(0);
-  expect(await r.ask('SELECT count() AS n, sum(clicks) AS s, uniqExact(country) AS c FROM hourly')).toEqual([{ n: '50', s: String(3000 * 50 + 49 * 25), c: '50' }]);
+  expect(await r.ask('SELECT count() AS n, sum(clicks) AS s, uniqExact(country) AS c FROM hourly')).toEqual([
+    { n: '50', s: String(3000 * 50 + 49 * 25), c: '50' },
+  ]);
   expect(await r.ask('SELECT records FROM tally_books')).toEqual([{ records: '1500' }]);
   await drain.stop();
   await proxy.close();
@@ -174,9 +212,17 @@ const u64 = (n: number): Buffer => {
 };
 
 test('unknown tables, other types and wrong passwords stop at once, each with its reason', async () => {
-  const sink = new Sink(r.engine.admin), wrong = new Sink({ ...r.engine.admin, password: 'no' }), reads = new Sink({ ...r.engine.admin, username: r.engine.reader.user, password: r.engine.reader.password });
-  await expect(sink.insert('nowhere', byte(1), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE', message: expect.stringMatching(/nowhere/) });
-  await expect(sink.insert('hourly_g1_rows (nocolumn)', byte(1), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE', message: expect.stringMatching(/nocolumn/) });
+  const sink = new Sink(r.engine.admin),
+    wrong = new Sink({ ...r.engine.admin, password: 'no' }),
+    reads = new Sink({ ...r.engine.admin, username: r.engine.reader.user, password: r.engine.reader.password });
+  await expect(sink.insert('nowhere', byte(1), 1)).rejects.toMatchObject({
+    code: 'E_CLICKHOUSE',
+    message: expect.stringMatching(/nowhere/),
+  });
+  await expect(sink.insert('hourly_g1_rows (nocolumn)', byte(1), 1)).rejects.toMatchObject({
+    code: 'E_CLICKHOUSE',
+    message: expect.stringMatching(/nocolumn/),
+  });
   await expect(wrong.insert('hourly_g1_rows', byte(1), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE_AUTH' });
   await expect(reads.insert('hourly_g1_rows', rowBytes([cell({})]), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE' });
   await Promise.all([sink.close(), wrong.close(), reads.close()]);

@@ -10,7 +10,8 @@ import { CONFLICT, DUPLICATE, EventColumns, EXPIRED, FRESH } from '../topology/b
 import { Dedup } from '../topology/dedup/dedup.ts';
 import type { DedupOptions } from '../topology/dedup/dedup.ts';
 
-const HOUR = 3600000, DAY = 24 * HOUR;
+const HOUR = 3600000,
+  DAY = 24 * HOUR;
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-dedup-'));
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
@@ -53,7 +54,8 @@ class Model {
 }
 
 const SMALL: Partial<DedupOptions> = {
-  directorySlots: 256, memoryBytesMax: 4000,
+  directorySlots: 256,
+  memoryBytesMax: 4000,
   tuning: { partEntries: 8, segmentEntries: 8, coldAfterHours: 2, compactBytes: 500, segmentsMax: 5 },
 };
 
@@ -85,7 +87,13 @@ describe('dedup', () => {
   it('tells a resend from a conflict, in the slice at hand and later, whatever hour it claims', () => {
     const dedup = make(new MemoryStore(), 30 * DAY);
     const e = { id: 1, time: 100 * DAY, fp: 9 };
-    expect(admit(dedup, [e, e, { ...e, fp: 8 }, { ...e, time: 101 * DAY, fp: 7 }, { ...e, id: 2 }])).toEqual([FRESH, DUPLICATE, CONFLICT, CONFLICT, FRESH]);
+    expect(admit(dedup, [e, e, { ...e, fp: 8 }, { ...e, time: 101 * DAY, fp: 7 }, { ...e, id: 2 }])).toEqual([
+      FRESH,
+      DUPLICATE,
+      CONFLICT,
+      CONFLICT,
+      FRESH,
+    ]);
     expect(dedup.maxTime).toBe(101 * DAY);
     expect(admit(dedup, [e, { ...e, time: 90 * DAY, fp: 3 }, { ...e, fp: 8 }])).toEqual([DUPLICATE, CONFLICT, CONFLICT]);
     expect(dedup.stats().identities).toBe(2);
@@ -95,20 +103,34 @@ describe('dedup', () => {
     const dedup = make(new MemoryStore(), HOUR);
     const at = (time: number, id: number) => ({ id, time, fp: 1 });
     expect(dedup.boundary()).toBe(-Infinity);
-    expect(admit(dedup, [at(0, 1), at(2 * HOUR - 1, 2), at(HOUR - 1, 1), at(2 * HOUR, 1), at(HOUR - 1, 3), at(HOUR, 4)]))
-      .toEqual([FRESH, FRESH, DUPLICATE, FRESH, EXPIRED, FRESH]);
+    expect(admit(dedup, [at(0, 1), at(2 * HOUR - 1, 2), at(HOUR - 1, 1), at(2 * HOUR, 1), at(HOUR - 1, 3), at(HOUR, 4)])).toEqual([
+      FRESH,
+      FRESH,
+      DUPLICATE,
+      FRESH,
+      EXPIRED,
+      FRESH,
+    ]);
     expect(dedup.boundary()).toBe(HOUR);
   });
 
   it('lets an expired record neither raise the time nor use up its id', () => {
     const dedup = make(new MemoryStore(), DAY);
-    expect(admit(dedup, [{ id: 1, time: 50 * DAY, fp: 1 }, { id: 2, time: DAY, fp: 1 }, { id: 2, time: 50 * DAY, fp: 2 }])).toEqual([FRESH, EXPIRED, FRESH]);
+    expect(
+      admit(dedup, [
+        { id: 1, time: 50 * DAY, fp: 1 },
+        { id: 2, time: DAY, fp: 1 },
+        { id: 2, time: 50 * DAY, fp: 2 },
+      ]),
+    ).toEqual([FRESH, EXPIRED, FRESH]);
     expect(dedup.maxTime).toBe(50 * DAY);
   });
 
   it('is not misled by an hour that bears the tag of one long forgotten', () => {
-    const store = new MemoryStore(), dedup = make(store, DAY);
-    const start = 1000 * HOUR, events = Array.from({ length: 50 }, (_, i) => ({ id: i, time: start, fp: 1 }));
+    const store = new MemoryStore(),
+      dedup = make(store, DAY);
+    const start = 1000 * HOUR,
+      events = Array.from({ length: 50 }, (_, i) => ({ id: i, time: start, fp: 1 }));
     expect(admit(dedup, events).every((v) => v === FRESH)).toBe(true);
     commit(dedup, store);
     for (const hours of [1023, 2046, 1023 * 1000]) {
@@ -124,7 +146,10 @@ describe('dedup', () => {
     const store = new MemoryStore();
     let dedup = make(store, DAY);
     for (let h = 0; h < 20; h++) {
-      admit(dedup, Array.from({ length: 60 }, (_, i) => ({ id: h * 100 + i, time: h * HOUR, fp: 1 })));
+      admit(
+        dedup,
+        Array.from({ length: 60 }, (_, i) => ({ id: h * 100 + i, time: h * HOUR, fp: 1 })),
+      );
       commit(dedup, store);
     }
     expect(dedup.stats().compactions).toBeGreaterThan(5);
@@ -137,9 +162,13 @@ describe('dedup', () => {
   });
 
   it('refuses a state that was made under another hash key, and a state that lacks a part', () => {
-    const store = new MemoryStore(), dedup = make(store, DAY);
+    const store = new MemoryStore(),
+      dedup = make(store, DAY);
     for (let h = 0; h < 9; h++) {
-      admit(dedup, Array.from({ length: 60 }, (_, i) => ({ id: h * 100 + i, time: h * HOUR, fp: 1 })));
+      admit(
+        dedup,
+        Array.from({ length: 60 }, (_, i) => ({ id: h * 100 + i, time: h * HOUR, fp: 1 })),
+      );
       commit(dedup, store);
     }
     expect(() => make(store, DAY, { hashKey: [1, 3] }).open(8 * HOUR)).toThrow('another hash key');
@@ -151,7 +180,8 @@ describe('dedup', () => {
   });
 
   it('compacts in one commit hours that are in memory and hours that are not, under the tightest bound', () => {
-    const store = new MemoryStore(), tuning = { partEntries: 8, segmentEntries: 8, coldAfterHours: 2, compactBytes: 0, segmentsMax: 5 };
+    const store = new MemoryStore(),
+      tuning = { partEntries: 8, segmentEntries: 8, coldAfterHours: 2, compactBytes: 0, segmentsMax: 5 };
     let dedup = make(store, 30 * DAY, { memoryBytesMax: 1e9, tuning });
     const hours = (from: number, to: number, first: number) =>
       Array.from({ length: (to - from) * 40 }, (_, i) => ({ id: first + i, time: (from + Math.floor(i / 40)) * HOUR, fp: 1 }));
@@ -167,9 +197,13 @@ describe('dedup', () => {
   });
 
   it('counts identities and keeps its memory near its bound', () => {
-    const store = new MemoryStore(), dedup = make(store, 30 * DAY, { memoryBytesMax: 100_000 });
+    const store = new MemoryStore(),
+      dedup = make(store, 30 * DAY, { memoryBytesMax: 100_000 });
     for (let i = 0; i < 100; i++) {
-      admit(dedup, Array.from({ length: 500 }, (_, j) => ({ id: i * 500 + j, time: i * HOUR, fp: 1 })));
+      admit(
+        dedup,
+        Array.from({ length: 500 }, (_, j) => ({ id: i * 500 + j, time: i * HOUR, fp: 1 })),
+      );
       commit(dedup, store);
     }
     admit(dedup, [{ id: 0, time: 0, fp: 1 }]);
@@ -182,22 +216,33 @@ describe('dedup', () => {
 
 const stores: [string, number, () => Promise<Store>, (s: Store) => Promise<Store>][] = [
   ['memory', 40, () => Promise.resolve(new MemoryStore()), (s) => Promise.resolve((s as MemoryStore).fork())],
-  ['rocksdb', 4, () => openRocks(dirOf()), async (s) => {
-    await s.close();
-    return openRocks(root + `/r${dirs}`);
-  }],
+  [
+    'rocksdb',
+    4,
+    () => openRocks(dirOf()),
+    async (s) => {
+      await s.close();
+      return openRocks(root + `/r${dirs}`);
+    },
+  ],
 ];
 let dirs = 0;
 const dirOf = () => path.join(root, `r${++dirs}`);
 
 /** A stream with jumps, late events and resends, cut at random into slices, commits and restarts from the last commit. */
 async function compare(seed: number, open: () => Promise<Store>, reopen: (s: Store) => Promise<Store>): Promise<Set<number>> {
-  const r = random(seed), int = (n: number) => Math.floor(r() * n), pick = <T>(a: readonly T[]): T => a[int(a.length)]!;
+  const r = random(seed),
+    int = (n: number) => Math.floor(r() * n),
+    pick = <T>(a: readonly T[]): T => a[int(a.length)]!;
   const horizon = pick([HOUR, 1.5 * HOUR, 7 * HOUR, 3 * DAY, 30 * DAY, 42 * DAY]);
-  const spread = pick([0.2, 1, 1.1]) * horizon, idSpace = pick([50, 800, 4000]);
+  const spread = pick([0.2, 1, 1.1]) * horizon,
+    idSpace = pick([50, 800, 4000]);
   const more: Partial<DedupOptions> = { memoryBytesMax: pick([0, 4000, 100_000, 1 << 28]), hashKey: [int(2 ** 32), seed] };
-  let store = await open(), dedup = make(store, horizon, more), model = new Model(horizon);
-  let now = pick([0, 500 * DAY]), sent: Event[] = [];
+  let store = await open(),
+    dedup = make(store, horizon, more),
+    model = new Model(horizon);
+  let now = pick([0, 500 * DAY]),
+    sent: Event[] = [];
   let saved = { max: -1, known: new Map(model.known), now, sent: 0 };
   const seen = new Set<number>();
   for (let step = 0; step < 120; step++) {
@@ -206,12 +251,16 @@ async function compare(seed: number, open: () => Promise<Store>, reopen: (s: Sto
       now += pick([0, 1, 1000, HOUR / 20, r() < 0.02 ? HOUR * 5 : 0, r() < 0.002 ? 1023 * HOUR : 0, r() < 0.0005 ? 400 * DAY : 0]);
       const old = sent.length > 0 && r() < 0.3 ? pick(sent) : null;
       const time = Math.max(0, Math.floor(now - r() ** 3 * spread));
-      const event = old === null ? { id: int(idSpace), time, fp: int(2) } : { id: old.id, time: r() < 0.5 ? old.time : time, fp: r() < 0.7 ? old.fp : int(3) };
+      const event =
+        old === null
+          ? { id: int(idSpace), time, fp: int(2) }
+          : { id: old.id, time: r() < 0.5 ? old.time : time, fp: r() < 0.7 ? old.fp : int(3) };
       events.push(event);
       sent.push(event);
     }
-    const want = events.map((e) => model.say(e)), got: number[] = [];
-    for (let from = 0; from < events.length; ) {
+    const want = events.map((e) => model.say(e)),
+      got: number[] = [];
+    for (let from = 0; from < events.length;) {
       const to = Math.min(events.length, from + 1 + int(pick([3, 70, 400])));
       got.push(...admit(dedup, events.slice(from, to)));
       from = to;

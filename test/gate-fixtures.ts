@@ -13,9 +13,25 @@ export const ARRIVAL = 1760000000000 + 60000;
 
 export function field(name: string, type: FieldType, rules: Partial<Field> = {}): Field {
   return {
-    name, type, required: true, time: type === 'timestamp' ? 'epoch_millis' : null, minLength: null, maxLength: null, pattern: null, format: null,
-    minimum: null, maximum: null, exclusiveMinimum: null, exclusiveMaximum: null, multipleOf: null, notBefore: null, notAfter: null,
-    scale: type === 'integer' ? 0 : null, validValues: null, validPattern: null, ...rules,
+    name,
+    type,
+    required: true,
+    time: type === 'timestamp' ? 'epoch_millis' : null,
+    minLength: null,
+    maxLength: null,
+    pattern: null,
+    format: null,
+    minimum: null,
+    maximum: null,
+    exclusiveMinimum: null,
+    exclusiveMaximum: null,
+    multipleOf: null,
+    notBefore: null,
+    notAfter: null,
+    scale: type === 'integer' ? 0 : null,
+    validValues: null,
+    validPattern: null,
+    ...rules,
   };
 }
 
@@ -29,8 +45,19 @@ export function measure(name: string, rules: Partial<PlanMeasure>): PlanMeasure 
 
 export function plan(dimensions: Plan['dimensions'], measures: readonly PlanMeasure[]): Plan {
   return {
-    format: 1, job: 'test', sources: [{ contract: 'test', version: '1.0.0', digest: '', topic: 'test' }], id: 'event_id', time: 'event_time',
-    horizonMs: 30 * 86400000, outOfOrderMs: 300000, fenceMs: 3600000, maxRecordBytes: 1048576, producerKey: null, dimensions, measures, tables: [],
+    format: 1,
+    job: 'test',
+    sources: [{ contract: 'test', version: '1.0.0', digest: '', topic: 'test' }],
+    id: 'event_id',
+    time: 'event_time',
+    horizonMs: 30 * 86400000,
+    outOfOrderMs: 300000,
+    fenceMs: 3600000,
+    maxRecordBytes: 1048576,
+    producerKey: null,
+    dimensions,
+    measures,
+    tables: [],
   };
 }
 
@@ -47,10 +74,10 @@ export const ADS = contract([
   field('auction_id', 'string', { required: false, maxLength: 64 }),
 ]);
 const text = (name: string) => ({ name, type: 'string' as const });
-export const ADS_PLAN = plan(
-  ['advertiser_id', 'campaign_id', 'ad_id', 'country', 'placement'].map(text),
-  [measure('impressions', { kind: 'count', field: null }), measure('cost_micros', {})],
-);
+export const ADS_PLAN = plan(['advertiser_id', 'campaign_id', 'ad_id', 'country', 'placement'].map(text), [
+  measure('impressions', { kind: 'count', field: null }),
+  measure('cost_micros', {}),
+]);
 
 /** Every type, every rule, every way that a job reads a field. */
 export const ALL = contract([
@@ -78,10 +105,20 @@ export const ALL_PLAN = plan(
   [text('name'), { name: 'count', type: 'integer' }, { name: 'paid', type: 'boolean' }, text('country')],
   [
     measure('n', { kind: 'count', field: null }),
-    measure('small', {}), measure('price', { type: 'decimal', scale: 2 }),
-    measure('score', { kind: 'max', type: 'float64' }), measure('ratio', { kind: 'min', type: 'float64' }),
-    measure('seen_at', { kind: 'max', type: 'timestamp' }), measure('level', { where: [{ field: 'place', equals: 'feed' }] }),
-    measure('a', { kind: 'count', field: null, where: [{ field: 'place', equals: 'é' }, { field: 'opt_flag', equals: true }] }),
+    measure('small', {}),
+    measure('price', { type: 'decimal', scale: 2 }),
+    measure('score', { kind: 'max', type: 'float64' }),
+    measure('ratio', { kind: 'min', type: 'float64' }),
+    measure('seen_at', { kind: 'max', type: 'timestamp' }),
+    measure('level', { where: [{ field: 'place', equals: 'feed' }] }),
+    measure('a', {
+      kind: 'count',
+      field: null,
+      where: [
+        { field: 'place', equals: 'é' },
+        { field: 'opt_flag', equals: true },
+      ],
+    }),
     measure('b', { kind: 'count', field: null, where: [{ field: 'hint', equals: '' }] }),
     measure('c', { kind: 'count', field: null, where: [{ field: 'price', equals: 1.5 }] }),
     measure('d', { kind: 'count', field: null, where: [{ field: 'count', equals: -7 }] }),
@@ -91,9 +128,25 @@ export const ALL_PLAN = plan(
   ],
 );
 export const ALL_EVENT = {
-  hint: 'abc', event_id: '018f3c1e-7a2b-7c4d-9e5f-0123456789ab', event_time: 1760000000000, name: 'Zoë', country: 'DE', place: 'feed',
-  mail: 'a.b@example.com', trace: '018F3C1E-7a2b-7c4d-9e5f-0123456789ab', count: 12, small: 10, paid: true, opt_flag: true, price: 12.34,
-  score: 0.5, ratio: 1.75, seen_at: '2025-10-09T08:53:20.123Z', day: '2024-02-29', level: 2, tag: 'foobar',
+  hint: 'abc',
+  event_id: '018f3c1e-7a2b-7c4d-9e5f-0123456789ab',
+  event_time: 1760000000000,
+  name: 'Zoë',
+  country: 'DE',
+  place: 'feed',
+  mail: 'a.b@example.com',
+  trace: '018F3C1E-7a2b-7c4d-9e5f-0123456789ab',
+  count: 12,
+  small: 10,
+  paid: true,
+  opt_flag: true,
+  price: 12.34,
+  score: 0.5,
+  ratio: 1.75,
+  seen_at: '2025-10-09T08:53:20.123Z',
+  day: '2024-02-29',
+  level: 2,
+  tag: 'foobar',
 };
 
 /** Records as they lie in a batch: seven bytes of something else between them. */
@@ -123,9 +176,15 @@ export interface Seen {
 /** Copies of the columns, event by event. */
 export function eventsOf(out: EventColumns): Record<string, unknown>[] {
   return Array.from({ length: out.count }, (_, i) => ({
-    record: out.record[i], id: [...out.id.subarray(4 * i, 4 * i + 4)], time: out.time[i], fingerprint: out.fingerprint[i], keyHash: out.keyHash[i],
+    record: out.record[i],
+    id: [...out.id.subarray(4 * i, 4 * i + 4)],
+    time: out.time[i],
+    fingerprint: out.fingerprint[i],
+    keyHash: out.keyHash[i],
     key: Buffer.from(out.keyBytes.subarray(i === 0 ? 0 : out.keyEnd[i - 1]!, out.keyEnd[i]!)).toString('latin1'),
-    where: out.where[i], lo: out.lo.map((c) => c[i]), hi: out.hi.map((c) => c[i]),
+    where: out.where[i],
+    lo: out.lo.map((c) => c[i]),
+    hi: out.hi.map((c) => c[i]),
   }));
 }
 

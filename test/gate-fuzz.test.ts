@@ -10,10 +10,44 @@ import type { Contract } from '../topology/contract/model.ts';
 import { ADS, ADS_PLAN, ALL, ALL_EVENT, ALL_PLAN, ARRIVAL, HASH_KEY } from './gate-fixtures.ts';
 import { NUMBERS, OTHERS, pick, random, TEXTS } from './gate-tokens.ts';
 
-const SLICE = 4000, EVENTS = 1_000_000, ASKED = 25;
+const SLICE = 4000,
+  EVENTS = 1_000_000,
+  ASKED = 25;
 
 const TOKENS = [...NUMBERS, ...TEXTS, ...OTHERS].map((t) => Buffer.from(t));
-const PIECES = ['"', '\\', ',', ':', '{', '}', '[', ']', ' ', '  ', '\n', '\t', '\r', '\f', 'e', '.', '-', '0', '9', '\\u0041', '\\n', '\\/', 'é', '😀', ',"x":1', ',"count":1', '"event_id":"x",', '\ufeff', '\u0000', '\u2028'].map((t) => Buffer.from(t))
+const PIECES = [
+  '"',
+  '\\',
+  ',',
+  ':',
+  '{',
+  '}',
+  '[',
+  ']',
+  ' ',
+  '  ',
+  '\n',
+  '\t',
+  '\r',
+  '\f',
+  'e',
+  '.',
+  '-',
+  '0',
+  '9',
+  '\\u0041',
+  '\\n',
+  '\\/',
+  'é',
+  '😀',
+  ',"x":1',
+  ',"count":1',
+  '"event_id":"x",',
+  '\ufeff',
+  '\u0000',
+  '\u2028',
+]
+  .map((t) => Buffer.from(t))
   .concat([[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xc3], [0x80], [0xe2, 0x82]].map((b) => Buffer.from(b)));
 
 /** Where the members of a one-level object written by JSON.stringify begin and end, and where their values begin. */
@@ -39,19 +73,33 @@ function bases(event: Record<string, unknown>, contract: Contract): Base[] {
   return Array.from({ length: 200 }, (_, i) => {
     const left = names.filter((n) => i % 4 !== 1 || random(optional.has(n) ? 3 : 200) > 0);
     if (i % 10 === 3) left.sort(() => random(3) - 1);
-    return baseOf(Object.fromEntries(left.map((n) => [n, i % 5 === 2 && random(optional.has(n) ? 3 : 200) === 0 ? null : event[n]])), i % 3 === 1 ? ', ' : ',', i % 3 === 1 ? ': ' : ':');
+    return baseOf(
+      Object.fromEntries(left.map((n) => [n, i % 5 === 2 && random(optional.has(n) ? 3 : 200) === 0 ? null : event[n]])),
+      i % 3 === 1 ? ', ' : ',',
+      i % 3 === 1 ? ': ' : ':',
+    );
   });
 }
 
 const ADS_EVENT = {
-  event_id: '018f3c1e-7a2b-7c4d-9e5f-0123456789ab', event_time: 1760000000000, advertiser_id: 'adv_0001', campaign_id: 'cmp_000123', ad_id: 'ad_0001234',
-  country: 'DE', placement: 'feed', device: 'ios', cost_micros: 1234, auction_id: 'auc_0123456789abcdef',
+  event_id: '018f3c1e-7a2b-7c4d-9e5f-0123456789ab',
+  event_time: 1760000000000,
+  advertiser_id: 'adv_0001',
+  campaign_id: 'cmp_000123',
+  ad_id: 'ad_0001234',
+  country: 'DE',
+  placement: 'feed',
+  device: 'ios',
+  cost_micros: 1234,
+  auction_id: 'auc_0123456789abcdef',
 };
 
 /** Appends a mutated base to `to` at `at`; where it ends. */
 function mutate(base: Base, to: Buffer, at: number): number {
   const { bytes, members } = base;
-  const kind = random(16), m = pick(members), n = bytes.length;
+  const kind = random(16),
+    m = pick(members),
+    n = bytes.length;
   const splice = (from: number, until: number, piece: Uint8Array): number => {
     to.set(bytes.subarray(0, from), at);
     to.set(piece, at + from);
@@ -107,12 +155,16 @@ function isObject(bytes: Uint8Array): boolean {
 }
 
 const sameBytes = (a: Float64Array | Int32Array | Uint32Array | Uint8Array, b: typeof a, n: number): boolean =>
-  Buffer.compare(new Uint8Array(a.buffer, a.byteOffset, n * a.BYTES_PER_ELEMENT), new Uint8Array(b.buffer, b.byteOffset, n * b.BYTES_PER_ELEMENT)) === 0;
+  Buffer.compare(
+    new Uint8Array(a.buffer, a.byteOffset, n * a.BYTES_PER_ELEMENT),
+    new Uint8Array(b.buffer, b.byteOffset, n * b.BYTES_PER_ELEMENT),
+  ) === 0;
 
 function columnsDiffer(a: CompiledGate['out'], b: CompiledGate['out']): string | null {
   const n = a.count;
   if (n !== b.count) return 'count';
-  for (const name of ['record', 'time', 'fingerprint', 'keyHash', 'keyEnd', 'where'] as const) if (!sameBytes(a[name], b[name], n)) return name;
+  for (const name of ['record', 'time', 'fingerprint', 'keyHash', 'keyEnd', 'where'] as const)
+    if (!sameBytes(a[name], b[name], n)) return name;
   if (!sameBytes(a.id, b.id, 4 * n)) return 'id';
   if (n > 0 && !sameBytes(a.keyBytes, b.keyBytes, a.keyEnd[n - 1]!)) return 'keyBytes';
   for (let j = 0; j < a.lo.length; j++) if (!sameBytes(a.lo[j]!, b.lo[j]!, n) || !sameBytes(a.hi[j]!, b.hi[j]!, n)) return `input ${j}`;
@@ -121,14 +173,20 @@ function columnsDiffer(a: CompiledGate['out'], b: CompiledGate['out']): string |
 
 test('a million mutated events have the same verdict and the same columns on both paths', { timeout: 240_000 }, () => {
   const codes = new Map<string, number>();
-  let valid = 0, shortcut = 0, seen = 0;
-  const sources = [{ contract: ALL, plan: ALL_PLAN, from: bases(ALL_EVENT, ALL) }, { contract: ADS, plan: ADS_PLAN, from: bases(ADS_EVENT, ADS) }];
+  let valid = 0,
+    shortcut = 0,
+    seen = 0;
+  const sources = [
+    { contract: ALL, plan: ALL_PLAN, from: bases(ALL_EVENT, ALL) },
+    { contract: ADS, plan: ADS_PLAN, from: bases(ADS_EVENT, ADS) },
+  ];
   const store = Buffer.alloc(SLICE * 2000);
   const all = new Records();
   all.reserve(SLICE);
   all.timestamp.fill(ARRIVAL);
   for (const { contract, plan, from } of sources) {
-    const fast = compileGate(contract, plan, 0, HASH_KEY), slow = compileGate(contract, plan, 0, HASH_KEY, { path: 'slow' });
+    const fast = compileGate(contract, plan, 0, HASH_KEY),
+      slow = compileGate(contract, plan, 0, HASH_KEY, { path: 'slow' });
     for (let done = 0; done < EVENTS / sources.length; done += SLICE) {
       let at = 0;
       for (let i = 0; i < SLICE; i++) {
@@ -137,24 +195,30 @@ test('a million mutated events have the same verdict and the same columns on bot
       }
       // Exactly as long as its records, so that reading beyond the last one would show.
       all.bytes = store.subarray(0, at);
-      const byFast: Rejection[] = [], bySlow: Rejection[] = [];
+      const byFast: Rejection[] = [],
+        bySlow: Rejection[] = [];
       const value = (i: number): string => all.bytes.subarray(all.valueStart[i], all.valueEnd[i]).toString();
-      const a = fast.scan(all, 0, SLICE, byFast), b = slow.scan(all, 0, SLICE, bySlow);
+      const a = fast.scan(all, 0, SLICE, byFast),
+        b = slow.scan(all, 0, SLICE, bySlow);
       for (const [i, x] of byFast.entries()) {
         const y = bySlow[i];
-        if (y === undefined || x.record !== y.record || x.code !== y.code || x.field !== y.field || x.detail !== y.detail) expect({ ...x, value: value(x.record) }).toEqual(y);
+        if (y === undefined || x.record !== y.record || x.code !== y.code || x.field !== y.field || x.detail !== y.detail)
+          expect({ ...x, value: value(x.record) }).toEqual(y);
         codes.set(x.code, (codes.get(x.code) ?? 0) + 1);
       }
       expect(byFast.length).toBe(bySlow.length);
       expect(byFast.length + a.count).toBe(SLICE);
       const differ = columnsDiffer(a, b);
       if (differ !== null) {
-        const i = Array.from({ length: a.count }, (_, k) => k).find((k) => a.record[k] !== b.record[k] || a.fingerprint[k] !== b.fingerprint[k]);
+        const i = Array.from({ length: a.count }, (_, k) => k).find(
+          (k) => a.record[k] !== b.record[k] || a.fingerprint[k] !== b.fingerprint[k],
+        );
         expect.fail(`column ${differ} differs: ${i === undefined ? '' : value(a.record[i]!)}`);
       }
       const broken = new Set(bySlow.filter((r) => r.code === 'UNPARSEABLE').map((r) => r.record));
       for (let i = random(ASKED); i < SLICE; i += ASKED) {
-        if (isObject(all.bytes.subarray(all.valueStart[i], all.valueEnd[i])) === broken.has(i)) expect.fail(`${value(i)} is ${broken.has(i) ? '' : 'not '}unparseable`);
+        if (isObject(all.bytes.subarray(all.valueStart[i], all.valueEnd[i])) === broken.has(i))
+          expect.fail(`${value(i)} is ${broken.has(i) ? '' : 'not '}unparseable`);
       }
       seen += SLICE;
       valid += a.count;
@@ -165,5 +229,12 @@ test('a million mutated events have the same verdict and the same columns on bot
   expect(seen).toBe(EVENTS);
   expect(valid).toBeGreaterThan(EVENTS / 5);
   expect(shortcut).toBeGreaterThan(EVENTS / 8);
-  expect([...codes.keys()].sort()).toEqual(['FUTURE_TIME', 'INVALID_VALUE', 'MISSING_FIELD', 'TYPE_MISMATCH', 'UNPARSEABLE', 'VALUE_OUT_OF_RANGE']);
+  expect([...codes.keys()].sort()).toEqual([
+    'FUTURE_TIME',
+    'INVALID_VALUE',
+    'MISSING_FIELD',
+    'TYPE_MISMATCH',
+    'UNPARSEABLE',
+    'VALUE_OUT_OF_RANGE',
+  ]);
 });

@@ -20,8 +20,10 @@ import type { Contract } from '../topology/contract/model.ts';
 const { contracts } = loadContracts(shippedContracts());
 const clicks = contracts.get('ads-click')!;
 const CLEAN = { duplicates: 0, late: 0, malformed: 0 };
-const lines = (contract: Contract, o: Partial<GenerateOptions>): string[] => [...generateEvents(contract, o)].map((b) => Buffer.from(b).toString('latin1'));
-const parsed = (contract: Contract, o: Partial<GenerateOptions>): Record<string, unknown>[] => lines(contract, o).map((l) => JSON.parse(l) as Record<string, unknown>);
+const lines = (contract: Contract, o: Partial<GenerateOptions>): string[] =>
+  [...generateEvents(contract, o)].map((b) => Buffer.from(b).toString('latin1'));
+const parsed = (contract: Contract, o: Partial<GenerateOptions>): Record<string, unknown>[] =>
+  lines(contract, o).map((l) => JSON.parse(l) as Record<string, unknown>);
 
 describe('generated events', () => {
   test('are the same for the same seed, and others for another', () => {
@@ -30,19 +32,25 @@ describe('generated events', () => {
     expect(lines(clicks, { ...o, seed: 4 })).not.toEqual(lines(clicks, o));
   });
 
-  test.each([...contracts.values()].map((c) => [c.id, c] as const))('of %s are valid unless they are malformed, and then they are not', (_, contract) => {
-    const judge = makeJudge(contract, 1 << 20), codes = new Set<string>();
-    for (const value of generateEvents(contract, { events: 1000, seed: 9, malformed: 0 })) expect(judge(Buffer.from(value))).toBeInstanceOf(Array);
-    for (const value of [...generateEvents(contract, { events: 2000, seed: 9, malformed: 1, duplicates: 0 })].slice(1)) {
-      const verdict = judge(Buffer.from(value));
-      if (Array.isArray(verdict)) expect.fail(`valid: ${Buffer.from(value).toString()}`);
-      codes.add(verdict.code);
-    }
-    expect([...codes].sort()).toEqual(['INVALID_VALUE', 'MISSING_FIELD', 'TYPE_MISMATCH', 'UNPARSEABLE', 'VALUE_OUT_OF_RANGE']);
-  });
+  test.each([...contracts.values()].map((c) => [c.id, c] as const))(
+    'of %s are valid unless they are malformed, and then they are not',
+    (_, contract) => {
+      const judge = makeJudge(contract, 1 << 20),
+        codes = new Set<string>();
+      for (const value of generateEvents(contract, { events: 1000, seed: 9, malformed: 0 }))
+        expect(judge(Buffer.from(value))).toBeInstanceOf(Array);
+      for (const value of [...generateEvents(contract, { events: 2000, seed: 9, malformed: 1, duplicates: 0 })].slice(1)) {
+        const verdict = judge(Buffer.from(value));
+        if (Array.isArray(verdict)) expect.fail(`valid: ${Buffer.from(value).toString()}`);
+        codes.add(verdict.code);
+      }
+      expect([...codes].sort()).toEqual(['INVALID_VALUE', 'MISSING_FIELD', 'TYPE_MISMATCH', 'UNPARSEABLE', 'VALUE_OUT_OF_RANGE']);
+    },
+  );
 
   test('are sent again byte for byte, at about the share asked', () => {
-    const all = lines(clicks, { events: 20_000, seed: 1, duplicates: 0.1, malformed: 0.02 }), seen = new Set<string>();
+    const all = lines(clicks, { events: 20_000, seed: 1, duplicates: 0.1, malformed: 0.02 }),
+      seen = new Set<string>();
     let again = 0;
     for (const line of all) {
       if (seen.has(line)) again++;
@@ -54,13 +62,16 @@ describe('generated events', () => {
   });
 
   test('contradict an earlier one when that is asked', () => {
-    const events = parsed(clicks, { ...CLEAN, events: 5000, seed: 2, conflicts: 0.1 }), times = new Map<unknown, Set<unknown>>();
+    const events = parsed(clicks, { ...CLEAN, events: 5000, seed: 2, conflicts: 0.1 }),
+      times = new Map<unknown, Set<unknown>>();
     for (const e of events) times.set(e['event_id'], (times.get(e['event_id']) ?? new Set()).add(e['event_time']));
     expect([...times.values()].filter((t) => t.size > 1).length).toBeGreaterThan(350);
   });
 
   test('have as many keys as asked, the first much more often than the last, each ad in one campaign', () => {
-    const events = parsed(clicks, { ...CLEAN, events: 20_000, seed: 1, keys: 150 }), counts = new Map<string, number>(), parents = new Map<unknown, Set<unknown>>();
+    const events = parsed(clicks, { ...CLEAN, events: 20_000, seed: 1, keys: 150 }),
+      counts = new Map<string, number>(),
+      parents = new Map<unknown, Set<unknown>>();
     for (const e of events) {
       const key = ['advertiser_id', 'campaign_id', 'ad_id', 'country', 'placement', 'device', 'paid_by'].map((f) => e[f]).join(' ');
       counts.set(key, (counts.get(key) ?? 0) + 1);
@@ -73,8 +84,12 @@ describe('generated events', () => {
   });
 
   test('lie in the span, a little before they arrive, late ones by hours', () => {
-    const start = Date.UTC(2026, 4, 1), events = 10_000, spanMs = 6 * 3_600_000;
-    const lag = parsed(clicks, { events, seed: 5, duplicates: 0, malformed: 0, late: 0.05, startMs: start, spanMs }).map((e, n) => start + Math.floor((n * spanMs) / events) - (e['event_time'] as number));
+    const start = Date.UTC(2026, 4, 1),
+      events = 10_000,
+      spanMs = 6 * 3_600_000;
+    const lag = parsed(clicks, { events, seed: 5, duplicates: 0, malformed: 0, late: 0.05, startMs: start, spanMs }).map(
+      (e, n) => start + Math.floor((n * spanMs) / events) - (e['event_time'] as number),
+    );
     expect(Math.min(...lag)).toBeGreaterThanOrEqual(0);
     const late = lag.filter((ms) => ms >= 600_000).length;
     expect(late).toBeGreaterThan(400);
@@ -85,7 +100,8 @@ describe('generated events', () => {
 
   test('leave an optional field out, more often than they say null', () => {
     const events = parsed(clicks, { ...CLEAN, events: 5000 });
-    const absent = events.filter((e) => !('user_id' in e)).length, none = events.filter((e) => e['user_id'] === null).length;
+    const absent = events.filter((e) => !('user_id' in e)).length,
+      none = events.filter((e) => e['user_id'] === null).length;
     expect(absent).toBeGreaterThan(1000);
     expect(none).toBeGreaterThan(5);
     expect(none).toBeLessThan(200);
@@ -93,7 +109,15 @@ describe('generated events', () => {
 });
 
 describe('texts of a pattern', () => {
-  test.each(['^[A-Z]{2}$', '^[a-z]{2}-[a-z]{2,12}-[1-9]$', '^adv_[0-9]{4}$', '^(foo|bar)-\\d+$', '^v\\.[^]$', '^x?[a-c]*\\w{3,}$', '^\\d{4}/[A-F0-9]{8}$'])('%s', (pattern) => {
+  test.each([
+    '^[A-Z]{2}$',
+    '^[a-z]{2}-[a-z]{2,12}-[1-9]$',
+    '^adv_[0-9]{4}$',
+    '^(foo|bar)-\\d+$',
+    '^v\\.[^]$',
+    '^x?[a-c]*\\w{3,}$',
+    '^\\d{4}/[A-F0-9]{8}$',
+  ])('%s', (pattern) => {
     const texts = patternTexts(pattern);
     if (pattern.includes('[^')) return expect(texts).toBeNull();
     const some = Array.from({ length: Math.min(texts!.count, 500) }, (_, n) => texts!.text(n));
@@ -108,14 +132,19 @@ describe('a generated log', () => {
     dir = mkdtempSync(path.join(tmpdir(), 'tally-generate-'));
   });
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
-  const recordsOf = (log: string, topic: string, partition: number): LoggedRecord[] => [...readPartition(log, topic, partition, Infinity)].flatMap((b) => [...b.records]);
+  const recordsOf = (log: string, topic: string, partition: number): LoggedRecord[] =>
+    [...readPartition(log, topic, partition, Infinity)].flatMap((b) => [...b.records]);
 
   test('has all topics of the job, keyed by id, stamped with the arrival, and is the same each time', async () => {
-    const { plan, contracts: read } = await loadJob('ads-insights', undefined), log = path.join(dir, 'a'), o = { events: 6000, seed: 8, partitions: 2, spanMs: 3_600_000 };
+    const { plan, contracts: read } = await loadJob('ads-insights', undefined),
+      log = path.join(dir, 'a'),
+      o = { events: 6000, seed: 8, partitions: 2, spanMs: 3_600_000 };
     const made = generateLog(plan, read, log, o);
     generateLog(plan, read, path.join(dir, 'b'), o);
     expect(Object.values(made.topics).reduce((a, b) => a + b)).toBe(6000);
-    expect(made.topics['ads.delivery']! > 10 * made.topics['ads.click']! && made.topics['ads.click']! > 3 * made.topics['ads.conversion']!).toBe(true);
+    expect(
+      made.topics['ads.delivery']! > 10 * made.topics['ads.click']! && made.topics['ads.click']! > 3 * made.topics['ads.conversion']!,
+    ).toBe(true);
     const places = new Map<string, number>();
     for (const topic of Object.keys(made.topics)) {
       for (const p of [0, 1]) {
@@ -138,29 +167,57 @@ describe('a generated log', () => {
   });
 
   test('is sent again as it was, behind its end', async () => {
-    const log = path.join(dir, 'a'), before = recordsOf(log, 'ads.click', 1);
+    const log = path.join(dir, 'a'),
+      before = recordsOf(log, 'ads.click', 1);
     const writer = new TopicWriter(log, 'small', { batchBytes: 1000 });
     for (let i = 0; i < 200; i++) writer.append(0, null, Buffer.from(`line ${i}`), i);
     writer.close();
     expect(await sendAgain(log)).toBe(6200);
-    expect(recordsOf(log, 'small', 0).map((r) => String(r.value)).slice(200)).toEqual(Array.from({ length: 200 }, (_, i) => `line ${i}`));
-    const after = recordsOf(log, 'ads.click', 1), again = after.slice(before.length);
-    expect(again.map((r) => [r.offset - before.length, r.timestamp, r.key, r.value])).toEqual(before.map((r) => [r.offset, r.timestamp, r.key, r.value]));
+    expect(
+      recordsOf(log, 'small', 0)
+        .map((r) => String(r.value))
+        .slice(200),
+    ).toEqual(Array.from({ length: 200 }, (_, i) => `line ${i}`));
+    const after = recordsOf(log, 'ads.click', 1),
+      again = after.slice(before.length);
+    expect(again.map((r) => [r.offset - before.length, r.timestamp, r.key, r.value])).toEqual(
+      before.map((r) => [r.offset, r.timestamp, r.key, r.value]),
+    );
   });
 });
 
 describe('tally generate', () => {
   const main = path.resolve('src/cli/main.ts');
   test('prints the lines of the seed', () => {
-    const out = execFileSync(process.execPath, [main, 'generate', '--contract', 'ads-click', '--events', '300', '--seed', '3', '--malformed', '0']).toString();
+    const out = execFileSync(process.execPath, [
+      main,
+      'generate',
+      '--contract',
+      'ads-click',
+      '--events',
+      '300',
+      '--seed',
+      '3',
+      '--malformed',
+      '0',
+    ]).toString();
     expect(out.trimEnd().split('\n')).toEqual(lines(clicks, { events: 300, seed: 3, malformed: 0 }));
   });
   test.each<[string, Record<string, string>, string, string]>([
-    ['a contract that is not there', { contract: 'ads-clik' }, 'E_CONTRACT', 'ads-click'], ['a span without a unit', { contract: 'ads-click', span: '24' }, 'E_USAGE', '24h'],
-    ['a share of two', { contract: 'ads-click', late: '2' }, 'E_USAGE', '0.01'], ['a time without a zone', { contract: 'ads-click', start: 'today' }, 'E_USAGE', '2026-01-01T00:00:00Z'],
-    ['a job without a log', { job: 'ads-insights' }, 'E_USAGE', '--log'], ['neither', {}, 'E_USAGE', '--help'], ['a log for lines', { contract: 'ads-click', log: 'l' }, 'E_USAGE', 'produce'],
-    ['more than all', { contract: 'ads-click', duplicates: '0.7', malformed: '0.7' }, 'E_USAGE', '3 %'], ['a log elsewhere', { job: 'ads-insights', log: 'kafka://b' }, 'E_LOG_KAFKA', 'directory'],
+    ['a contract that is not there', { contract: 'ads-clik' }, 'E_CONTRACT', 'ads-click'],
+    ['a span without a unit', { contract: 'ads-click', span: '24' }, 'E_USAGE', '24h'],
+    ['a share of two', { contract: 'ads-click', late: '2' }, 'E_USAGE', '0.01'],
+    ['a time without a zone', { contract: 'ads-click', start: 'today' }, 'E_USAGE', '2026-01-01T00:00:00Z'],
+    ['a job without a log', { job: 'ads-insights' }, 'E_USAGE', '--log'],
+    ['neither', {}, 'E_USAGE', '--help'],
+    ['a log for lines', { contract: 'ads-click', log: 'l' }, 'E_USAGE', 'produce'],
+    ['more than all', { contract: 'ads-click', duplicates: '0.7', malformed: '0.7' }, 'E_USAGE', '3 %'],
+    ['a log elsewhere', { job: 'ads-insights', log: 'kafka://b' }, 'E_LOG_KAFKA', 'directory'],
   ])('%s is wrong use', async (_, values, code, hint) => {
-    await expect(generate.run({ positionals: [], values: { events: '5', ...values } })).rejects.toMatchObject({ code, exit: 2, hint: expect.stringContaining(hint) as string });
+    await expect(generate.run({ positionals: [], values: { events: '5', ...values } })).rejects.toMatchObject({
+      code,
+      exit: 2,
+      hint: expect.stringContaining(hint) as string,
+    });
   });
 });

@@ -1,5 +1,5 @@
 /**
-* A real job killed at random: the launcher, the run or the engine, by SIGKILL, while events come in. Whatever died, the others
+ * A real job killed at random: the launcher, the run or the engine, by SIGKILL, while events come in. Whatever died, the others
  * go too (a killed engine is started again); and in the end the oracle, the books and the audit log hold.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -13,12 +13,14 @@ const ROOT = path.join(import.meta.dirname, '..');
 const TALLY = path.join(ROOT, 'bin', 'tally.mjs');
 /** The Node that npm was started by: another one than Tally's own, if there is one, so that there is a launcher to kill. */
 const NODE = process.env['npm_node_execpath'] ?? process.execPath;
-const KILLS = 30, EVENTS_A_ROUND = 10_000;
+const KILLS = 30,
+  EVENTS_A_ROUND = 10_000;
 /** On a quiet machine they are gone in 5 to 30 ms; a process that is just being started on a busy one takes longer to hear of it. */
 const GONE_MS = 8_000;
 const EVENTS = (KILLS + 1) * EVENTS_A_ROUND;
 const dir = mkdtempSync(path.join(tmpdir(), 'tally-kill-'));
-const log = path.join(dir, 'log'), data = path.join(dir, 'data');
+const log = path.join(dir, 'log'),
+  data = path.join(dir, 'data');
 
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
@@ -34,7 +36,8 @@ function processes(): { pid: number; parent: number; words: string }[] {
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' '), stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' '),
+        stat = readFileSync(`/proc/${name}/stat`, 'utf8');
       const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
       if (words.includes(data) && state !== 'Z') out.push({ pid: Number(name), parent: Number(parent), words });
     } catch {
@@ -51,7 +54,21 @@ function tally(words: readonly string[]): { status: number | null; stdout: strin
 
 /** A day's events of a round, while the job runs. */
 function generate(round: number): Promise<number | null> {
-  const words = ['generate', '--job', 'ads-insights', '--log', log, '--events', String(EVENTS_A_ROUND), '--seed', String(round), '--partitions', '2', '--start', new Date(Date.UTC(2026, 0, 1 + round)).toISOString()];
+  const words = [
+    'generate',
+    '--job',
+    'ads-insights',
+    '--log',
+    log,
+    '--events',
+    String(EVENTS_A_ROUND),
+    '--seed',
+    String(round),
+    '--partitions',
+    '2',
+    '--start',
+    new Date(Date.UTC(2026, 0, 1 + round)).toISOString(),
+  ];
   return new Promise((resolve) => spawn(NODE, [TALLY, ...words], { stdio: 'ignore' }).on('exit', resolve));
 }
 
@@ -60,32 +77,54 @@ async function until(holds: () => boolean, ms: number): Promise<boolean> {
   return holds();
 }
 
-const engines = (): number[] => processes().filter((p) => p.words.includes('engine-child')).map((p) => p.pid);
-const runs = (launcher: ChildProcess): number[] => processes().filter((p) => p.words.includes(' run ads-insights') && !p.words.includes('engine-child') && p.pid !== launcher.pid).map((p) => p.pid);
+const engines = (): number[] =>
+  processes()
+    .filter((p) => p.words.includes('engine-child'))
+    .map((p) => p.pid);
+const runs = (launcher: ChildProcess): number[] =>
+  processes()
+    .filter((p) => p.words.includes(' run ads-insights') && !p.words.includes('engine-child') && p.pid !== launcher.pid)
+    .map((p) => p.pid);
 
 async function killSomething(launcher: ChildProcess): Promise<string> {
-  const roll = random(3), [run] = runs(launcher), [engine] = engines();
-  const target = roll === 0 && engine !== undefined ? { name: 'engine', pid: engine } : roll === 1 && run !== undefined ? { name: 'run', pid: run } : { name: 'launcher', pid: launcher.pid! };
+  const roll = random(3),
+    [run] = runs(launcher),
+    [engine] = engines();
+  const target =
+    roll === 0 && engine !== undefined
+      ? { name: 'engine', pid: engine }
+      : roll === 1 && run !== undefined
+        ? { name: 'run', pid: run }
+        : { name: 'launcher', pid: launcher.pid! };
   process.kill(target.pid, 'SIGKILL');
   if (target.name === 'engine') {
-    expect(await until(() => engines().some((pid) => pid !== engine), 10_000), `the engine is started again: ${readFileSync(path.join(dir, 'stderr'), 'utf8')}`).toBe(true);
+    expect(
+      await until(() => engines().some((pid) => pid !== engine), 10_000),
+      `the engine is started again: ${readFileSync(path.join(dir, 'stderr'), 'utf8')}`,
+    ).toBe(true);
     return target.name;
   }
-  expect(await until(() => processes().length === 0, GONE_MS), `all are gone after the ${target.name} was killed: ${JSON.stringify(processes())}`).toBe(true);
+  expect(
+    await until(() => processes().length === 0, GONE_MS),
+    `all are gone after the ${target.name} was killed: ${JSON.stringify(processes())}`,
+  ).toBe(true);
   return target.name;
 }
 
-test('a job killed 30 times while events come in ends in the oracle\'s tables', { timeout: 240_000 }, async () => {
+test("a job killed 30 times while events come in ends in the oracle's tables", { timeout: 240_000 }, async () => {
   const killed: Record<string, number> = {};
   let launcher: ChildProcess | undefined;
   expect(await generate(0)).toBe(0);
   for (let round = 0; round < KILLS; round++) {
     const coming = generate(round + 1);
     if (launcher === undefined || launcher.exitCode !== null || launcher.signalCode !== null) {
-      launcher = spawn(NODE, [TALLY, 'run', 'ads-insights', '--log', log, '--data', data, '--commit-events', '2000'], { stdio: ['ignore', 'ignore', openSync(path.join(dir, 'stderr'), 'a')] });
+      launcher = spawn(NODE, [TALLY, 'run', 'ads-insights', '--log', log, '--data', data, '--commit-events', '2000'], {
+        stdio: ['ignore', 'ignore', openSync(path.join(dir, 'stderr'), 'a')],
+      });
     }
     await sleep(random(1500));
-    if (launcher.exitCode !== null) expect.fail(`the run ended by itself with ${launcher.exitCode}: ${readFileSync(path.join(dir, 'stderr'), 'utf8')}`);
+    if (launcher.exitCode !== null)
+      expect.fail(`the run ended by itself with ${launcher.exitCode}: ${readFileSync(path.join(dir, 'stderr'), 'utf8')}`);
     const what = await killSomething(launcher);
     killed[what] = (killed[what] ?? 0) + 1;
     expect(await coming).toBe(0);
@@ -101,6 +140,13 @@ test('a job killed 30 times while events come in ends in the oracle\'s tables', 
   expect(JSON.parse(verified.stdout).records).toBe(EVENTS);
   const audit = tally(['audit', 'verify', '--data', data]);
   expect(audit.status, audit.stderr).toBe(0);
-  const books = tally(['query', '--data', data, '--format', 'TSV', "SELECT sumIf(records, class = 'read'), sumIf(records, class != 'read') FROM tally_books"]);
+  const books = tally([
+    'query',
+    '--data',
+    data,
+    '--format',
+    'TSV',
+    "SELECT sumIf(records, class = 'read'), sumIf(records, class != 'read') FROM tally_books",
+  ]);
   expect(books.stdout.trim()).toBe(`${EVENTS}\t${EVENTS}`);
 });

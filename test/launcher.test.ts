@@ -36,10 +36,15 @@ function bringNode(): void {
 }
 /** The fake program; started by hand or by import, as the real one. */
 function program(body: string): void {
-  put('dist/src/cli/main.js', `export async function start(words) {\n${body}\n}\nif (import.meta.main) await start(process.argv.slice(2));\n`);
+  put(
+    'dist/src/cli/main.js',
+    `export async function start(words) {\n${body}\n}\nif (import.meta.main) await start(process.argv.slice(2));\n`,
+  );
 }
-const asNode = (version: string): string[] =>
-  ['--import', `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`];
+const asNode = (version: string): string[] => [
+  '--import',
+  `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`,
+];
 const launcher = (version: string, ...args: string[]): string[] => [...asNode(version), path.join(dir, 'bin', 'tally.mjs'), ...args];
 
 function start(version: string): { child: ChildProcess; line: () => Promise<string> } {
@@ -61,7 +66,9 @@ async function isGone(pid: number): Promise<boolean> {
 for (const version of ['20.1.0', '24.21.0']) {
   test(`under Node ${version} arguments, stdin, stdout, stderr and the exit code pass through`, () => {
     bringNode();
-    program("for await (const c of process.stdin) process.stdout.write(c); process.stdout.write(JSON.stringify(words)); process.stderr.write('e'); process.exit(7);");
+    program(
+      "for await (const c of process.stdin) process.stdout.write(c); process.stdout.write(JSON.stringify(words)); process.stderr.write('e'); process.exit(7);",
+    );
     const done = spawnSync(process.execPath, launcher(version, 'a', '--b=c d', ''), { input: 'in ', encoding: 'utf8' });
     expect(done).toMatchObject({ status: 7, stdout: 'in ["a","--b=c d",""]', stderr: 'e' });
   });
@@ -131,7 +138,14 @@ test('a launcher that is killed with -9 takes its program with it', async () => 
   expect(isEnded).toBe(true);
 });
 
-const LOCKFILE = { packages: { '': {}, 'node_modules/a': { version: '1.0.0', integrity: 'x' }, 'node_modules/b': { version: '2.0.0', dev: true }, 'node_modules/c': { version: '1.0.0', optional: true } } };
+const LOCKFILE = {
+  packages: {
+    '': {},
+    'node_modules/a': { version: '1.0.0', integrity: 'x' },
+    'node_modules/b': { version: '2.0.0', dev: true },
+    'node_modules/c': { version: '1.0.0', optional: true },
+  },
+};
 /** An npm that notes that it was called, takes its time, and installs what the lock file says. */
 const NPM = `const fs = require('fs'); fs.appendFileSync('calls', process.argv.slice(2).join(' ') + '\\n');
 setTimeout(() => { for (const n of ['a', 'b', 'node']) { fs.mkdirSync('node_modules/' + n, { recursive: true }); fs.writeFileSync('node_modules/' + n + '/package.json', '{}'); }
@@ -149,16 +163,23 @@ const inClone = () => ({ env: { ...process.env, npm_execpath: path.join(dir, 'np
 
 test('a clone installs what is missing, on stderr, once for several starts, and then goes on', async () => {
   clone();
-  const ends = await Promise.all([1, 2, 3].map(async (n) => {
-    const child = spawn(process.execPath, launcher('24.21.0', String(n)), inClone());
-    started.push(child);
-    let out = '', err = '';
-    child.stdout.on('data', (c) => (out += c));
-    child.stderr.on('data', (c) => (err += c));
-    const [code] = await once(child, 'close');
-    return { code, out, err };
-  }));
-  expect(ends.map((e) => [e.code, e.out])).toEqual([[0, 'ran 1'], [0, 'ran 2'], [0, 'ran 3']]);
+  const ends = await Promise.all(
+    [1, 2, 3].map(async (n) => {
+      const child = spawn(process.execPath, launcher('24.21.0', String(n)), inClone());
+      started.push(child);
+      let out = '',
+        err = '';
+      child.stdout.on('data', (c) => (out += c));
+      child.stderr.on('data', (c) => (err += c));
+      const [code] = await once(child, 'close');
+      return { code, out, err };
+    }),
+  );
+  expect(ends.map((e) => [e.code, e.out])).toEqual([
+    [0, 'ran 1'],
+    [0, 'ran 2'],
+    [0, 'ran 3'],
+  ]);
   expect(ends.map((e) => e.err).join('')).toContain('npm says');
   expect(fs.readFileSync(path.join(dir, 'calls'), 'utf8')).toBe('ci --no-audit --no-fund --include=dev\n');
   expect(fs.readdirSync(path.join(dir, '.tally'))).toEqual([]);

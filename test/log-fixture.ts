@@ -35,7 +35,15 @@ const blob = (b: Uint8Array | null): number[] => (b === null ? varint(-1) : [...
 export function encodeRecords(records: readonly Given[], baseTimestamp: number): Buffer<ArrayBuffer> {
   const parts = records.map((r, i) => {
     const headers = (r.headers ?? []).flatMap(([k, v]) => [...blob(Buffer.from(k)), ...blob(v === null ? null : Buffer.from(v))]);
-    const body = [0, ...varint(r.timestamp - baseTimestamp), ...varint(r.offset ?? i), ...blob(r.key), ...blob(r.value), ...varint(r.headers?.length ?? 0), ...headers];
+    const body = [
+      0,
+      ...varint(r.timestamp - baseTimestamp),
+      ...varint(r.offset ?? i),
+      ...blob(r.key),
+      ...blob(r.value),
+      ...varint(r.headers?.length ?? 0),
+      ...headers,
+    ];
     return Buffer.from([...varint(body.length), ...body]);
   });
   return Buffer.concat(parts);
@@ -79,7 +87,10 @@ export const text = (s: string): Given => ({ key: null, value: Buffer.from(s), t
 export function listed(r: Records): Got[] {
   const cut = (from: number, to: number): string | null => (from < 0 ? null : Buffer.from(r.bytes.subarray(from, to)).toString('latin1'));
   return Array.from({ length: r.count }, (_, i) => ({
-    offset: r.offset[i]!, timestamp: r.timestamp[i]!, key: cut(r.keyStart[i]!, r.keyEnd[i]!), value: cut(r.valueStart[i]!, r.valueEnd[i]!),
+    offset: r.offset[i]!,
+    timestamp: r.timestamp[i]!,
+    key: cut(r.keyStart[i]!, r.keyEnd[i]!),
+    value: cut(r.valueStart[i]!, r.valueEnd[i]!),
   }));
 }
 
@@ -90,7 +101,8 @@ export function decoded(raw: Uint8Array): Got[] {
 }
 
 export function readAll(log: SegmentLog, topic: string, partition: number, offset: number = 0): Got[] {
-  const reader = log.reader(topic, partition, offset), out: Got[] = [];
+  const reader = log.reader(topic, partition, offset),
+    out: Got[] = [];
   try {
     for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
       try {

@@ -22,7 +22,10 @@ const file = (name: string = FIRST): string => path.join(dir, 't-0', name);
 
 /** Batches of three records each: r0, r1, ... */
 function write(batches: number, options: { from?: number; size?: number; segmentBytes?: number } = {}): void {
-  const writer = new TopicWriter(dir, 't', { compression: 'none', ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }) });
+  const writer = new TopicWriter(dir, 't', {
+    compression: 'none',
+    ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+  });
   for (let b = 0; b < batches; b++) {
     for (let i = 0; i < 3; i++) {
       const n = (options.from ?? 0) + b * 3 + i;
@@ -60,12 +63,18 @@ function place(batches: readonly Buffer[], name: string = FIRST): void {
 const one = (base: number, attributes: number = 0, producer: number = -1): Buffer =>
   frame(encodeRecords([text(`r${base}`)], 1000), { base, count: 1, attributes, producer });
 const marker = (base: number, type: number, producer: number): Buffer =>
-  frame(encodeRecords([{ key: Buffer.from([0, 0, 0, type]), value: Buffer.alloc(6), timestamp: 1000 }], 1000), { base, count: 1, attributes: 0x30, producer });
+  frame(encodeRecords([{ key: Buffer.from([0, 0, 0, type]), value: Buffer.alloc(6), timestamp: 1000 }], 1000), {
+    base,
+    count: 1,
+    attributes: 0x30,
+    producer,
+  });
 
 describe('a log on disk', () => {
   it('ends before a last batch that is cut at any byte, and the next producer cuts it off', () => {
     write(3);
-    const whole = fs.readFileSync(file()), second = (whole.length / 3) * 2;
+    const whole = fs.readFileSync(file()),
+      second = (whole.length / 3) * 2;
     for (let cut = second; cut < whole.length; cut++) {
       fs.writeFileSync(file(), whole.subarray(0, cut));
       const log = openLog(dir);
@@ -81,7 +90,8 @@ describe('a log on disk', () => {
 
   it('ends before zeros, be it that they begin in the middle of a header or fill the file', () => {
     write(2);
-    const whole = fs.readFileSync(file()), second = whole.length / 2;
+    const whole = fs.readFileSync(file()),
+      second = whole.length / 2;
     for (const keep of [0, 3, 8, 12, 15]) {
       fs.writeFileSync(file(), Buffer.concat([whole.subarray(0, second + keep), Buffer.alloc(3_000_000)]));
       expect(values()).toEqual(numbered(3));
@@ -93,9 +103,11 @@ describe('a log on disk', () => {
 
   it('never takes a changed byte for records or for an end, wherever it is: it names topic, partition and offset', () => {
     write(3);
-    const whole = fs.readFileSync(file()), each = whole.length / 3;
+    const whole = fs.readFileSync(file()),
+      each = whole.length / 3;
     for (let at = 0; at < whole.length; at++) {
-      const inBatch = at % each, batch = Math.floor(at / each);
+      const inBatch = at % each,
+        batch = Math.floor(at / each);
       // The leader epoch is no part of what a batch says.
       if (inBatch >= 12 && inBatch < 16) continue;
       for (const flip of [1, 0x80]) {
@@ -114,7 +126,8 @@ describe('a log on disk', () => {
     const whole = fs.readFileSync(file());
     whole[whole.length - 2]! ^= 1;
     fs.writeFileSync(file(), whole);
-    const log = openLog(dir), reader = log.reader('t', 0, 0);
+    const log = openLog(dir),
+      reader = log.reader('t', 0, 0);
     expect(log.endOffset('t', 0)).toBe(9);
     for (let i = 0; i < 2; i++) {
       expect(reader.peek()!.baseOffset).toBe(i * 3);
@@ -145,7 +158,10 @@ describe('a log on disk', () => {
 
   it('goes from file to file, and misses none', () => {
     write(40, { size: 100, segmentBytes: 2000 });
-    const files = fs.readdirSync(path.join(dir, 't-0')).filter((n) => n.endsWith('.log')).sort();
+    const files = fs
+      .readdirSync(path.join(dir, 't-0'))
+      .filter((n) => n.endsWith('.log'))
+      .sort();
     expect(files.length).toBeGreaterThan(4);
     expect(values()).toEqual(numbered(120));
     for (const from of [1, 29, 60, 119, 120]) expect(values(from)).toEqual(numbered(120, from));
@@ -170,7 +186,9 @@ describe('a log on disk', () => {
 
   it('shows a reader that waits at the end what comes, also in new files and after a torn end was cut', () => {
     makeTopic(dir, 't', 1);
-    const log = openLog(dir), reader = log.reader('t', 0, 0), seen: number[] = [];
+    const log = openLog(dir),
+      reader = log.reader('t', 0, 0),
+      seen: number[] = [];
     const drain = (): void => {
       for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
         seen.push(batch.baseOffset);
@@ -181,7 +199,12 @@ describe('a log on disk', () => {
     for (let i = 0; i < 8; i++) {
       write(2, { from: i * 6, size: 50, segmentBytes: 700 });
       if (i % 2 === 0) {
-        const last = fs.readdirSync(path.join(dir, 't-0')).filter((n) => n.endsWith('.log')).sort().at(-1)!, tail = Buffer.alloc(90, 1);
+        const last = fs
+            .readdirSync(path.join(dir, 't-0'))
+            .filter((n) => n.endsWith('.log'))
+            .sort()
+            .at(-1)!,
+          tail = Buffer.alloc(90, 1);
         tail.writeBigInt64BE(BigInt((i + 1) * 6), 0);
         tail.writeInt32BE(5000, 8);
         tail[16] = 2;
@@ -197,7 +220,8 @@ describe('a log on disk', () => {
   });
 
   it('reads batches larger than its buffer, and keeps no large one', () => {
-    const writer = new TopicWriter(dir, 't', { compression: 'none' }), big = Buffer.alloc(5 << 20, 97);
+    const writer = new TopicWriter(dir, 't', { compression: 'none' }),
+      big = Buffer.alloc(5 << 20, 97);
     for (let i = 0; i < 4; i++) writer.append(0, null, i % 2 === 0 ? Buffer.from('small') : big, i);
     writer.close();
     const log = openLog(dir, { chunkBytes: 200 });
@@ -206,13 +230,15 @@ describe('a log on disk', () => {
   });
 
   it('finds offsets and times the same with an index, without, and with one that lies', () => {
-    const writer = new TopicWriter(dir, 't', { compression: 'none', segmentBytes: 6 << 20 }), body = Buffer.alloc(100_000, 98);
+    const writer = new TopicWriter(dir, 't', { compression: 'none', segmentBytes: 6 << 20 }),
+      body = Buffer.alloc(100_000, 98);
     for (let i = 0; i < 150; i++) {
       writer.append(0, null, body, 1_000_000 + i * 10);
       if (i % 4 === 3) writer.send();
     }
     writer.close();
-    const index = indexPath(path.join(dir, 't-0'), 0), good = fs.readFileSync(index);
+    const index = indexPath(path.join(dir, 't-0'), 0),
+      good = fs.readFileSync(index);
     expect(good.length).toBeGreaterThan(8 + 3 * 32);
     const check = (): void => {
       const log = openLog(dir);
@@ -229,7 +255,8 @@ describe('a log on disk', () => {
       log.close();
     };
     check();
-    const shifted = Buffer.from(good), garbage = Buffer.from(good);
+    const shifted = Buffer.from(good),
+      garbage = Buffer.from(good);
     good.copy(shifted, 8 + 32, 8 + 64, 8 + 96);
     garbage.fill(7, 20);
     // Whole by its own checksum, but the log has another batch there.
@@ -251,7 +278,8 @@ describe('a log on disk', () => {
 
   it('is committed to what was read: an offset beyond the end is refused', () => {
     write(2);
-    const log = openLog(dir), error = fault(() => log.reader('t', 0, 7));
+    const log = openLog(dir),
+      error = fault(() => log.reader('t', 0, 7));
     expect([error.code, error.exit]).toEqual(['E_LOG_TRUNCATED', 3]);
     expect(error.message).toMatch(/t, partition 0: offset 7 .* 6/);
     log.close();
@@ -261,7 +289,8 @@ describe('a log on disk', () => {
     const T = 16;
     place([one(0), one(1, T, 7), one(2, T, 8), marker(3, 0, 7), one(4, T, 7), marker(5, 1, 8), marker(6, 1, 7), one(7, T, 9)]);
     expect(values()).toEqual(['r0', 'r2', 'r4']);
-    const log = openLog(dir), reader = log.reader('t', 0, 5);
+    const log = openLog(dir),
+      reader = log.reader('t', 0, 5);
     const bases = (): number[] => {
       const seen: number[] = [];
       for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
@@ -285,7 +314,8 @@ describe('a log on disk', () => {
     expect([kafka.code, kafka.exit]).toEqual(['E_LOG_KAFKA', 2]);
     makeTopic(dir, 'ads.click', 2);
     makeTopic(dir, 'ads.delivery', 1);
-    const log = openLog(dir), missing = fault(() => log.partitions('ads.clicks'));
+    const log = openLog(dir),
+      missing = fault(() => log.partitions('ads.clicks'));
     expect(missing.code).toBe('E_TOPIC_MISSING');
     expect(missing.message).toContain('did you mean "ads.click"?');
     expect(missing.hint).toContain('ads.click, ads.delivery');

@@ -52,12 +52,14 @@ function all(topic: string): string[] {
 
 describe('producers of a log', () => {
   it('write side by side into the same partitions, over many files, and lose or mix nothing', async () => {
-    const producers = [0, 1, 2].map((id) => start(`
+    const producers = [0, 1, 2].map((id) =>
+      start(`
       process.stdout.write('ready');
       while (!fs.existsSync(dir + '/go')) await new Promise((done) => setTimeout(done, 1));
       const writer = new TopicWriter(dir, 't', { partitions: 2, compression: 'none', segmentBytes: 20000, batchBytes: 1000 });
       for (let i = 0; i < 4000; i++) writer.append(i % 2, null, Buffer.from('${id}:' + i + ':'.padEnd(60, '${id}')), 1000 + i);
-      writer.close();`));
+      writer.close();`),
+    );
     await Promise.all(producers.map((child) => once(child.stdout!, 'data')));
     fs.writeFileSync(path.join(dir, 'go'), '');
     for (const child of producers) expect(await ended(child)).toBe(0);
@@ -66,7 +68,10 @@ describe('producers of a log', () => {
     for (const id of [0, 1, 2]) {
       const mine = values.filter((v) => v.startsWith(`${id}:`)).map((v) => Number(v.split(':')[1]));
       // Two partitions, each in the order in which its producer appended.
-      expect(mine).toEqual([...mine.filter((n) => n % 2 === 0).sort((a, b) => a - b), ...mine.filter((n) => n % 2 === 1).sort((a, b) => a - b)]);
+      expect(mine).toEqual([
+        ...mine.filter((n) => n % 2 === 0).sort((a, b) => a - b),
+        ...mine.filter((n) => n % 2 === 1).sort((a, b) => a - b),
+      ]);
       expect(new Set(mine).size).toBe(4000);
     }
     const turns = values.map((v) => v[0]).filter((id, i, ids) => id !== ids[i - 1]).length;
@@ -86,7 +91,8 @@ describe('producers of a log', () => {
       await new Promise((done) => setTimeout(done, 20 + round * 17));
       child.kill('SIGKILL');
       await once(child, 'close');
-      const numbers = all('t').map((v) => Number.parseInt(v, 10)), promised = Number(said.trim().split('\n').at(-1));
+      const numbers = all('t').map((v) => Number.parseInt(v, 10)),
+        promised = Number(said.trim().split('\n').at(-1));
       expect(numbers).toEqual(numbers.map((_, i) => i));
       expect(numbers.length).toBeGreaterThan(promised);
       sure = numbers.length;
@@ -94,7 +100,9 @@ describe('producers of a log', () => {
   }, 30_000);
 
   it('make a topic once, with one number of partitions, whoever is first and whoever is killed', async () => {
-    const makers = [3, 3, 5].map((n) => start(`try { makeTopic(dir, 'once', ${n}); } catch (e) { process.exit(e.code === 'E_PARTITIONS' ? 9 : 1); }`));
+    const makers = [3, 3, 5].map((n) =>
+      start(`try { makeTopic(dir, 'once', ${n}); } catch (e) { process.exit(e.code === 'E_PARTITIONS' ? 9 : 1); }`),
+    );
     const codes = await Promise.all(makers.map(ended));
     const count = openLog(dir).partitions('once');
     expect(codes).toEqual(count === 3 ? [0, 0, 9] : [9, 9, 0]);
@@ -111,17 +119,24 @@ describe('producers of a log', () => {
   }, 30_000);
 
   it('take a single record of 100 MB, in a batch of its own', () => {
-    const writer = new TopicWriter(dir, 'big'), value = Buffer.alloc(100_000_000, 'abcdefg');
+    const writer = new TopicWriter(dir, 'big'),
+      value = Buffer.alloc(100_000_000, 'abcdefg');
     writer.append(0, null, Buffer.from('before'), 1);
     writer.append(0, null, value, 2);
     writer.append(0, null, Buffer.from('after'), 3);
     writer.close();
-    const log = openLog(dir), reader = log.reader('big', 0, 0), offsets: number[][] = [];
+    const log = openLog(dir),
+      reader = log.reader('big', 0, 0),
+      offsets: number[][] = [];
     for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
       offsets.push([batch.baseOffset, batch.lastOffset]);
       reader.advance();
     }
-    expect(offsets).toEqual([[0, 0], [1, 1], [2, 2]]);
+    expect(offsets).toEqual([
+      [0, 0],
+      [1, 1],
+      [2, 2],
+    ]);
     expect(readAll(log, 'big', 0, 1)[0]!.value!.length).toBe(value.length);
     log.close();
     expect(() => new TopicWriter(dir, 'big').append(0, null, Buffer.alloc(1), 0, 0, 200 << 20)).toThrow(/more than/);
@@ -131,7 +146,8 @@ describe('producers of a log', () => {
     const writer = new TopicWriter(dir, 't', { compression: 'none' });
     for (let i = 0; i < 30_000; i++) writer.append(0, null, Buffer.alloc(100 + (i % 50), 46), i);
     writer.close();
-    const log = openLog(dir), reader = log.reader('t', 0, 0);
+    const log = openLog(dir),
+      reader = log.reader('t', 0, 0);
     for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
       expect(batch.bytes.length).toBeLessThanOrEqual(1024 * 1024 + 200);
       reader.advance();
@@ -144,8 +160,12 @@ describe('producers of a log', () => {
 describe('the partitioner', () => {
   it("agrees with Kafka's own murmur2", () => {
     const known: [string, number][] = [
-      ['21', -973932308], ['foobar', -790332482], ['a-little-bit-long-string', -985981536], ['a-little-bit-longer-string', -1486304829],
-      ['lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8', -58897971], ['abc', 479470107],
+      ['21', -973932308],
+      ['foobar', -790332482],
+      ['a-little-bit-long-string', -985981536],
+      ['a-little-bit-longer-string', -1486304829],
+      ['lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8', -58897971],
+      ['abc', 479470107],
     ];
     for (const [key, hash] of known) expect([key, murmur2(Buffer.from(key))]).toEqual([key, hash]);
     expect(partitionOf(Buffer.from('21'), 12)).toBe((-973932308 & 0x7fffffff) % 12);
@@ -154,7 +174,8 @@ describe('the partitioner', () => {
 
 describe('a lock between processes', () => {
   it('excludes others, in this process and in another, until it is given back or its holder dies', async () => {
-    const file = path.join(dir, 'lock'), mine = FileLock.tryLock(file)!;
+    const file = path.join(dir, 'lock'),
+      mine = FileLock.tryLock(file)!;
     expect(mine.held).toBe(true);
     expect(FileLock.tryLock(file)).toBeUndefined();
     expect(await FileLock.lock(file, 30, 5)).toBeUndefined();

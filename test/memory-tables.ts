@@ -20,20 +20,28 @@ export class MemoryTables {
 
   constructor(plan: Plan) {
     this.plan = plan;
-    for (const layout of [BOOKS, QUARANTINE, PROGRESS, ...plan.tables.flatMap((t) => [rowsLayout(plan, t, 1), changesLayout(plan, t, 1)])]) {
+    for (const layout of [
+      BOOKS,
+      QUARANTINE,
+      PROGRESS,
+      ...plan.tables.flatMap((t) => [rowsLayout(plan, t, 1), changesLayout(plan, t, 1)]),
+    ]) {
       this.layouts.set(layout.name, layout);
       this.rows.set(layout.name, new Map());
     }
   }
 
   insert(written: { key: Uint8Array; value: Uint8Array }): void {
-    const entry = decodeOutbox(written.key, written.value), layout = this.layouts.get(entry.target.split(' ')[0]!)!;
-    const rows = this.rows.get(layout.name)!, reader = new Reader(entry.body);
+    const entry = decodeOutbox(written.key, written.value),
+      layout = this.layouts.get(entry.target.split(' ')[0]!)!;
+    const rows = this.rows.get(layout.name)!,
+      reader = new Reader(entry.body);
     let n = 0;
     for (; !reader.done; n++) {
       const row: Decoded = {};
       for (const c of layout.columns) row[c.name] = reader.read(c.type);
-      const identity = layout.orderBy.map((c) => String(row[c])).join('\u0000'), before = rows.get(identity);
+      const identity = layout.orderBy.map((c) => String(row[c])).join('\u0000'),
+        before = rows.get(identity);
       if (before === undefined || (row['version'] as bigint) >= (before['version'] as bigint)) rows.set(identity, row);
     }
     if (n !== entry.rows) throw new Error(`${entry.target}: ${entry.rows} rows announced, ${n} came`);
@@ -45,13 +53,29 @@ export class MemoryTables {
   }
 
   tables(shards: number): Tables {
-    const progress = this.all(PROGRESS.name), final = progress.length < shards ? 0n : progress.map((p) => p['final_to'] as bigint).reduce((a, b) => (a < b ? a : b));
+    const progress = this.all(PROGRESS.name),
+      final = progress.length < shards ? 0n : progress.map((p) => p['final_to'] as bigint).reduce((a, b) => (a < b ? a : b));
     const out: Tables = {
-      tally_progress: progress.map((p): Row => ({ shard: Number(p['shard']), shards: Number(p['shards']), instance: 'i', final_to_ms: String(p['final_to']), offsets: String(p['offsets']), committed_at_ms: '0' })),
-      tally_books: this.all(BOOKS.name).map((b): Row => ({ shard: Number(b['shard']), topic: String(b['topic']), partition: Number(b['partition']), class: String(b['class']), code: String(b['code']), n: String(b['records']) })),
+      tally_progress: progress.map((p): Row => ({
+        shard: Number(p['shard']),
+        shards: Number(p['shards']),
+        instance: 'i',
+        final_to_ms: String(p['final_to']),
+        offsets: String(p['offsets']),
+        committed_at_ms: '0',
+      })),
+      tally_books: this.all(BOOKS.name).map((b): Row => ({
+        shard: Number(b['shard']),
+        topic: String(b['topic']),
+        partition: Number(b['partition']),
+        class: String(b['class']),
+        code: String(b['code']),
+        n: String(b['records']),
+      })),
       tally_quarantine: this.all(QUARANTINE.name).map(quarantineRow),
     };
-    for (const table of this.plan.tables) this.views(table.name, rowsLayout(this.plan, table, 1).name, changesLayout(this.plan, table, 1).name, final, out);
+    for (const table of this.plan.tables)
+      this.views(table.name, rowsLayout(this.plan, table, 1).name, changesLayout(this.plan, table, 1).name, final, out);
     return out;
   }
 
@@ -64,17 +88,32 @@ export class MemoryTables {
     }
     const live = [...groups.values()].map((rows) => ({ rows, first: rows[0]! }));
     out[`${name}_live`] = live.map(({ rows, first }) => ({
-      ...this.base(first), ...this.measures(rows), state: !isFinal(first) ? 'provisional' : rows.some((r) => r['corrected'] === 1) ? 'corrected' : 'final',
+      ...this.base(first),
+      ...this.measures(rows),
+      state: !isFinal(first) ? 'provisional' : rows.some((r) => r['corrected'] === 1) ? 'corrected' : 'final',
     }));
     out[name] = live.filter(({ first }) => isFinal(first)).map(({ rows, first }) => ({ ...this.base(first), ...this.measures(rows) }));
-    out[`${name}_changes`] = this.all(changesName).filter(isFinal).map((r) => ({
-      ...this.base(r), ...this.measures([r]), op_text: ['', '+I', '-U', '+U'][Number(r['op'])]!, sign: Number(r['sign']), cause: String(r['cause']),
-      shard: Number(r['shard']), version_text: String(r['version']),
-    }));
+    out[`${name}_changes`] = this.all(changesName)
+      .filter(isFinal)
+      .map((r) => ({
+        ...this.base(r),
+        ...this.measures([r]),
+        op_text: ['', '+I', '-U', '+U'][Number(r['op'])]!,
+        sign: Number(r['sign']),
+        cause: String(r['cause']),
+        shard: Number(r['shard']),
+        version_text: String(r['version']),
+      }));
   }
 
   private base(r: Decoded): Row {
-    return { start_s: Number(r['window_start']), end_s: Number(r['window_end']), ...Object.fromEntries(this.plan.dimensions.map((d, i) => [`d${i}`, typeof r[d.name] === 'boolean' ? (r[d.name] as boolean) : String(r[d.name])])) };
+    return {
+      start_s: Number(r['window_start']),
+      end_s: Number(r['window_end']),
+      ...Object.fromEntries(
+        this.plan.dimensions.map((d, i) => [`d${i}`, typeof r[d.name] === 'boolean' ? (r[d.name] as boolean) : String(r[d.name])]),
+      ),
+    };
   }
 
   private measures(rows: readonly Decoded[]): Row {
@@ -83,7 +122,18 @@ export class MemoryTables {
       const digits = String((v as bigint) < 0n ? -(v as bigint) : v).padStart(m.scale + 1, '0');
       return `${(v as bigint) < 0n ? '-' : ''}${digits.slice(0, -m.scale)}.${digits.slice(-m.scale)}`;
     };
-    return Object.fromEntries(this.plan.measures.map((m, i) => [`m${i}`, text(m, combine(m.kind, rows.map((r) => r[m.name]!)))]));
+    return Object.fromEntries(
+      this.plan.measures.map((m, i) => [
+        `m${i}`,
+        text(
+          m,
+          combine(
+            m.kind,
+            rows.map((r) => r[m.name]!),
+          ),
+        ),
+      ]),
+    );
   }
 }
 
@@ -94,11 +144,23 @@ function combine(kind: string, values: readonly Cell[]): Cell {
 }
 
 function quarantineRow(q: Decoded): Row {
-  const raw = q['raw'] as unknown as string, bytes = Buffer.from(raw, 'latin1'), key = q['key'];
+  const raw = q['raw'] as unknown as string,
+    bytes = Buffer.from(raw, 'latin1'),
+    key = q['key'];
   return {
-    topic: String(q['topic']), partition: Number(q['partition']), offset: Number(q['offset']), code: String(q['code']), field: String(q['field']), shard: Number(q['shard']),
-    at_ms: String(q['timestamp']), key_hex: key === null ? null : Buffer.from(String(key), 'latin1').toString('hex').toUpperCase(), raw_bytes: String(bytes.length),
-    raw_sha256: createHash('sha256').update(bytes).digest('hex'), detail: utf8(q['detail']), contract: utf8(q['contract']), contract_version: utf8(q['contract_version']),
+    topic: String(q['topic']),
+    partition: Number(q['partition']),
+    offset: Number(q['offset']),
+    code: String(q['code']),
+    field: String(q['field']),
+    shard: Number(q['shard']),
+    at_ms: String(q['timestamp']),
+    key_hex: key === null ? null : Buffer.from(String(key), 'latin1').toString('hex').toUpperCase(),
+    raw_bytes: String(bytes.length),
+    raw_sha256: createHash('sha256').update(bytes).digest('hex'),
+    detail: utf8(q['detail']),
+    contract: utf8(q['contract']),
+    contract_version: utf8(q['contract_version']),
   };
 }
 const utf8 = (cell: Cell | undefined): string => Buffer.from(String(cell), 'latin1').toString();

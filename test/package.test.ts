@@ -16,7 +16,10 @@ beforeAll(() => {
   const npm = spawnSync('npm', ['pack', '--json', '--pack-destination', dir], { cwd: root, encoding: 'utf8' });
   expect(npm.status, npm.stderr).toBe(0);
   // npm 11 gives an array, npm 12 an object by name.
-  const said = Object.values(JSON.parse(npm.stdout.slice(npm.stdout.search(/[[{]\s*["{]/))) as object)[0] as { filename: string; files: { path: string }[] };
+  const said = Object.values(JSON.parse(npm.stdout.slice(npm.stdout.search(/[[{]\s*["{]/))) as object)[0] as {
+    filename: string;
+    files: { path: string }[];
+  };
   packed = said.files.map((f) => f.path);
   const modules = path.join(dir, 'node_modules');
   fs.mkdirSync(path.join(modules, 'tally'), { recursive: true });
@@ -28,12 +31,26 @@ beforeAll(() => {
 afterAll(() => fs.rmSync(dir, { recursive: true, force: true }));
 
 function tally(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [path.join(dir, 'node_modules', 'tally', 'bin', 'tally.mjs'), ...args], { cwd: dir, encoding: 'utf8' });
+  return spawnSync(process.execPath, [path.join(dir, 'node_modules', 'tally', 'bin', 'tally.mjs'), ...args], {
+    cwd: dir,
+    encoding: 'utf8',
+  });
 }
 
 test('the package holds JavaScript with types, schemas, contracts and its papers, and no TypeScript source', () => {
-  for (const file of ['LICENSE', 'package.json', 'bin/tally.mjs', 'dist/topology/job.js', 'dist/topology/job.d.ts', 'dist/src/cli/main.js',
-    'dist/src/contracts/odcs-v3.1.0.schema.json', 'dist/contracts/ads-click.yaml', 'README.md', 'CHANGELOG.md']) expect(packed).toContain(file);
+  for (const file of [
+    'LICENSE',
+    'package.json',
+    'bin/tally.mjs',
+    'dist/topology/job.js',
+    'dist/topology/job.d.ts',
+    'dist/src/cli/main.js',
+    'dist/src/contracts/odcs-v3.1.0.schema.json',
+    'dist/contracts/ads-click.yaml',
+    'README.md',
+    'CHANGELOG.md',
+  ])
+    expect(packed).toContain(file);
   expect(packed.filter((f) => (f.endsWith('.ts') && !f.endsWith('.d.ts')) || /(^|\/)(test|bench)\//.test(f))).toEqual([]);
 });
 
@@ -78,8 +95,27 @@ test('a job with its own contract compiles with types there, a wrong field does 
   fs.writeFileSync(path.join(dir, 'package.json'), '{"type":"module"}');
   fs.writeFileSync(path.join(dir, 'job.ts'), JOB);
   expect(tally('types', '--contracts', 'contracts', '--out', 'contracts.gen.ts')).toMatchObject({ status: 0 });
-  const tsc = (file: string) => spawnSync(process.execPath, [path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--noEmit', '--ignoreConfig', '--strict',
-    '--skipLibCheck', 'false', '--types', '', '--module', 'nodenext', '--target', 'es2024', '--allowImportingTsExtensions', file], { cwd: dir, encoding: 'utf8' });
+  const tsc = (file: string) =>
+    spawnSync(
+      process.execPath,
+      [
+        path.join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+        '--noEmit',
+        '--ignoreConfig',
+        '--strict',
+        '--skipLibCheck',
+        'false',
+        '--types',
+        '',
+        '--module',
+        'nodenext',
+        '--target',
+        'es2024',
+        '--allowImportingTsExtensions',
+        file,
+      ],
+      { cwd: dir, encoding: 'utf8' },
+    );
   expect(tsc('job.ts')).toMatchObject({ status: 0, stdout: '' });
   fs.writeFileSync(path.join(dir, 'wrong.ts'), JOB.replace("'cents')", "'shop')"));
   expect(tsc('wrong.ts').stdout).toMatch(/wrong\.ts/);

@@ -29,17 +29,24 @@ function random(seed: number): Random {
 }
 
 /** Values of the two contracts: most are fine, some are sent again, some with other content or another time, some are no events at all. */
-function makeValues(r: Random, n: number, spanHours: number): { topic: string; id: string; value: Buffer; time: number; arrival: number }[] {
+function makeValues(
+  r: Random,
+  n: number,
+  spanHours: number,
+): { topic: string; id: string; value: Buffer; time: number; arrival: number }[] {
   const out: { topic: string; id: string; value: Buffer; time: number; arrival: number }[] = [];
   for (let i = 0; i < n; i++) {
-    const arrival = T0 + Math.floor((i / n) * spanHours * HOUR), again = out.length > 0 && r(10) === 0 ? out[r(out.length)]! : undefined;
+    const arrival = T0 + Math.floor((i / n) * spanHours * HOUR),
+      again = out.length > 0 && r(10) === 0 ? out[r(out.length)]! : undefined;
     if (again !== undefined && r(2) === 0) {
       out.push({ ...again, arrival });
       continue;
     }
     const late = r(20) === 0 ? r(Math.min(spanHours, 60)) * HOUR : r(10) * 60_000;
-    const topic = r(3) === 0 ? 'sales' : 'views', id = again?.id ?? (r(2) === 0 ? `id-${i}` : uuid(r));
-    const time = r(100) === 0 ? arrival + 5 * HOUR : Math.max(0, arrival - late), country = ['DE', 'FR', 'ES', 'IT'][r(4)];
+    const topic = r(3) === 0 ? 'sales' : 'views',
+      id = again?.id ?? (r(2) === 0 ? `id-${i}` : uuid(r));
+    const time = r(100) === 0 ? arrival + 5 * HOUR : Math.max(0, arrival - late),
+      country = ['DE', 'FR', 'ES', 'IT'][r(4)];
     const event: Record<string, unknown> = { event_id: id.length === 36 && r(4) === 0 ? id.toUpperCase() : id, event_time: time, country };
     if (topic === 'views') Object.assign(event, { cost: r(500) / 100 }, r(2) === 0 ? { paid_by: r(2) === 0 ? 'card' : 'cash' } : {});
     else if (r(3) > 0) event.value = r(1000) - 500;
@@ -55,12 +62,14 @@ function log(dir: string, r: Random, partitions: number, n: number, spanHours: n
   const places = new Map<string, Logged[]>();
   for (const topic of ['views', 'sales']) for (let p = 0; p < partitions; p++) places.set(`${topic}-${p}`, []);
   for (const v of makeValues(r, n, spanHours)) {
-    const id = v.id.toLowerCase(), p = keyed ? [...id].reduce((h, c) => (h * 31 + c.charCodeAt(0)) >>> 0, 7) % partitions : r(partitions), records = places.get(`${v.topic}-${p}`)!;
+    const id = v.id.toLowerCase(),
+      p = keyed ? [...id].reduce((h, c) => (h * 31 + c.charCodeAt(0)) >>> 0, 7) % partitions : r(partitions),
+      records = places.get(`${v.topic}-${p}`)!;
     records.push({ offset: records.length, timestamp: v.arrival, key: keyed ? id : null, value: v.value });
   }
   for (const [place, records] of places) {
     const batches: Buffer[] = [];
-    for (let from = 0; from < records.length; ) {
+    for (let from = 0; from < records.length;) {
       const to = Math.min(records.length, from + 1 + r(40));
       batches.push(batch(records.slice(from, to)));
       from = to;
@@ -85,13 +94,26 @@ interface Play {
 
 /** Plays one shard to the log's end; every crash loses all memory and a part of what was on its way to the tables. */
 function play(o: Play): MemoryStore {
-  const { r } = o, mine = Array.from({ length: o.partitions }, (_, p) => p).filter((p) => p % o.shards === o.shard);
+  const { r } = o,
+    mine = Array.from({ length: o.partitions }, (_, p) => p).filter((p) => p % o.shards === o.shard);
   const topics = ['views', 'sales'].map((topic, source) => ({ source, topic, partitions: mine }));
   let store = new MemoryStore();
   for (;;) {
-    const shard = new Shard({ plan: PLAN, contracts: [VIEWS, SALES], shard: o.shard, shards: o.shards, generation: 1, instance: 'i', hashKey: [1, 2], store, codecs, topics });
+    const shard = new Shard({
+      plan: PLAN,
+      contracts: [VIEWS, SALES],
+      shard: o.shard,
+      shards: o.shards,
+      generation: 1,
+      instance: 'i',
+      hashKey: [1, 2],
+      store,
+      codecs,
+      topics,
+    });
     for (const [key, value] of store.range(OUTBOX_FROM, OUTBOX_TO)) o.tables.insert({ key, value });
-    const segments = openLog(o.dir), source = new InStep(segments, shard.position.partitions, { untilEnd: true });
+    const segments = openLog(o.dir),
+      source = new InStep(segments, shard.position.partitions, { untilEnd: true });
     const isDone = life(o, shard, source, store);
     source.close();
     segments.close();
@@ -110,7 +132,14 @@ function life(o: Play, shard: Shard, source: InStep, store: MemoryStore): boolea
     if (crash === 1) store.failNextCommit('after');
     let written: Written[];
     try {
-      written = shard.commit({ nowMs: 0, provisional: end || r(2) === 0, finish: end && o.finish, caughtUp: source.caughtUp(), clockMs: null, acknowledged });
+      written = shard.commit({
+        nowMs: 0,
+        provisional: end || r(2) === 0,
+        finish: end && o.finish,
+        caughtUp: source.caughtUp(),
+        clockMs: null,
+        acknowledged,
+      });
     } catch (error) {
       expect(String(error)).toMatch(/as it was told to/);
       return false;
@@ -133,14 +162,26 @@ function life(o: Play, shard: Shard, source: InStep, store: MemoryStore): boolea
 }
 
 const VERIFY = { plan: PLAN, contracts: [VIEWS, SALES], generation: 1 };
-async function simulate(seed: number, o: { shards?: number; partitions?: number; n?: number; span?: number; crash?: number; finish?: boolean }, dir: string, cuts: readonly number[]): Promise<Tables[]> {
-  const partitions = o.partitions ?? 3, shards = o.shards ?? 1, all: Tables[] = [];
+async function simulate(
+  seed: number,
+  o: { shards?: number; partitions?: number; n?: number; span?: number; crash?: number; finish?: boolean },
+  dir: string,
+  cuts: readonly number[],
+): Promise<Tables[]> {
+  const partitions = o.partitions ?? 3,
+    shards = o.shards ?? 1,
+    all: Tables[] = [];
   log(dir, random(seed), partitions, o.n ?? 1200, o.span ?? 30, shards > 1);
   for (const cut of cuts) {
     const tables = new MemoryTables(PLAN);
-    for (let shard = 0; shard < shards; shard++) play({ dir, partitions, shard, shards, tables, r: random(seed * 31 + cut), cut, crash: o.crash ?? 4, finish: o.finish ?? false });
-    const views = tables.tables(shards), result = await verifyJob({ ...VERIFY, logDir: dir, ask: askOf(views) });
-    expect(result.differences.map((d) => d.sentence), `seed ${seed}, cut ${cut}`).toEqual([]);
+    for (let shard = 0; shard < shards; shard++)
+      play({ dir, partitions, shard, shards, tables, r: random(seed * 31 + cut), cut, crash: o.crash ?? 4, finish: o.finish ?? false });
+    const views = tables.tables(shards),
+      result = await verifyJob({ ...VERIFY, logDir: dir, ask: askOf(views) });
+    expect(
+      result.differences.map((d) => d.sentence),
+      `seed ${seed}, cut ${cut}`,
+    ).toEqual([]);
     expect(result.records).toBe(o.n ?? 1200);
     all.push(views);
   }
@@ -164,11 +205,17 @@ function lasting(t: Tables): unknown {
     const line = [b['topic'], b['partition'], b['class'], b['code'] === 'LATE' ? '' : b['code']].join(' ');
     books.set(line, (books.get(line) ?? 0) + Number(b['n']));
   }
-  return { hourly: rows('shop_hourly_live'), daily: rows('shop_daily_live'), books: [...books].sort(), quarantine: t['tally_quarantine']!.map((q) => JSON.stringify(q)).sort() };
+  return {
+    hourly: rows('shop_hourly_live'),
+    daily: rows('shop_daily_live'),
+    books: [...books].sort(),
+    quarantine: t['tally_quarantine']!.map((q) => JSON.stringify(q)).sort(),
+  };
 }
 
-test('random logs, crashes and lost answers end in the oracle\'s tables', async () => {
-  for (let seed = 1; seed <= 12; seed++) await inFolder(async (dir) => void (await simulate(seed, { finish: seed % 2 === 0 }, dir, [1 + (seed % 5)])));
+test("random logs, crashes and lost answers end in the oracle's tables", async () => {
+  for (let seed = 1; seed <= 12; seed++)
+    await inFolder(async (dir) => void (await simulate(seed, { finish: seed % 2 === 0 }, dir, [1 + (seed % 5)])));
 });
 
 test('where commits are cut changes no number and no class', async () => {

@@ -31,7 +31,10 @@ describe.each(kinds)('the %s store', (_name, open) => {
     expect(bytes(store.keys(...ALL))).toEqual([[3], [3, 0], [9], [127, 255], [128], [200]]);
     expect(bytes(store.keys(k(3, 0), k(128)))).toEqual([[3, 0], [9], [127, 255]]);
     expect(bytes(store.keys(k(3, 0), k(128), 2))).toEqual([[3, 0], [9]]);
-    expect(store.range(k(128), k(255)).map(([a, b]) => [[...a], [...b]])).toEqual([[[128], [128]], [[200], [200]]]);
+    expect(store.range(k(128), k(255)).map(([a, b]) => [[...a], [...b]])).toEqual([
+      [[128], [128]],
+      [[200], [200]],
+    ]);
     expect([...store.get(k(9))!]).toEqual([]);
     expect(store.keys(k(128), k(3))).toEqual([]);
     await store.close();
@@ -61,7 +64,8 @@ describe.each(kinds)('the %s store', (_name, open) => {
 
   it('copies what it is handed and hands out copies', async () => {
     const store = await open();
-    const value = new Uint8Array(16).fill(7), key = new Uint8Array([9, 1]);
+    const value = new Uint8Array(16).fill(7),
+      key = new Uint8Array([9, 1]);
     const batch = store.batch();
     batch.put(key.subarray(0, 1), value.subarray(4, 8));
     value.fill(1);
@@ -77,14 +81,21 @@ describe.each(kinds)('the %s store', (_name, open) => {
     const store = await open();
     const batch = store.batch();
     await store.close();
-    for (const call of [() => store.get(k(1)), () => store.keys(...ALL), () => store.range(...ALL), () => store.batch(), () => store.commit(batch)]) {
+    for (const call of [
+      () => store.get(k(1)),
+      () => store.keys(...ALL),
+      () => store.range(...ALL),
+      () => store.batch(),
+      () => store.commit(batch),
+    ]) {
       expect(call).toThrow(StoreError);
     }
     await store.close();
   });
 
   it('refuses a batch of another store, and one that was committed before', async () => {
-    const store = await open(), other = await open();
+    const store = await open(),
+      other = await open();
     expect(() => store.commit(other.batch())).toThrow('another store');
     const batch = store.batch();
     store.commit(batch);
@@ -109,7 +120,8 @@ describe('the memory store', () => {
 
   it('forks: neither sees what the other does later', () => {
     const store = new MemoryStore();
-    const image = store.snapshot(), fork = store.fork();
+    const image = store.snapshot(),
+      fork = store.fork();
     const batch = store.batch();
     batch.put(k(1), k(1));
     store.commit(batch);

@@ -17,26 +17,67 @@ export const T0 = Date.UTC(2026, 0, 10);
 
 export function field(name: string, type: Field['type'], rules: Partial<Field> = {}): Field {
   return {
-    name, type, required: true, time: type === 'timestamp' ? 'epoch_millis' : null, minLength: null, maxLength: null, pattern: null, format: null,
-    minimum: null, maximum: null, exclusiveMinimum: null, exclusiveMaximum: null, multipleOf: null, notBefore: null, notAfter: null,
-    scale: type === 'integer' ? 0 : null, validValues: null, validPattern: null, ...rules,
+    name,
+    type,
+    required: true,
+    time: type === 'timestamp' ? 'epoch_millis' : null,
+    minLength: null,
+    maxLength: null,
+    pattern: null,
+    format: null,
+    minimum: null,
+    maximum: null,
+    exclusiveMinimum: null,
+    exclusiveMaximum: null,
+    multipleOf: null,
+    notBefore: null,
+    notAfter: null,
+    scale: type === 'integer' ? 0 : null,
+    validValues: null,
+    validPattern: null,
+    ...rules,
   };
 }
 
 export const VIEWS: Contract = {
-  id: 'views', version: '1.0.0', topic: 'views', digest: 'd1',
+  id: 'views',
+  version: '1.0.0',
+  topic: 'views',
+  digest: 'd1',
   fields: [
-    field('event_id', 'string', { minLength: 1 }), field('event_time', 'timestamp'), field('country', 'string', { pattern: '^[A-Z]{2}$' }),
-    field('cost', 'number', { multipleOf: '0.01', scale: 2, minimum: '0' }), field('paid_by', 'string', { required: false, validValues: ['card', 'cash'] }),
+    field('event_id', 'string', { minLength: 1 }),
+    field('event_time', 'timestamp'),
+    field('country', 'string', { pattern: '^[A-Z]{2}$' }),
+    field('cost', 'number', { multipleOf: '0.01', scale: 2, minimum: '0' }),
+    field('paid_by', 'string', { required: false, validValues: ['card', 'cash'] }),
   ],
 };
 export const SALES: Contract = {
-  id: 'sales', version: '2.0.0', topic: 'sales', digest: 'd2',
-  fields: [field('event_id', 'string'), field('event_time', 'timestamp'), field('country', 'string'), field('value', 'integer', { required: false })],
+  id: 'sales',
+  version: '2.0.0',
+  topic: 'sales',
+  digest: 'd2',
+  fields: [
+    field('event_id', 'string'),
+    field('event_time', 'timestamp'),
+    field('country', 'string'),
+    field('value', 'integer', { required: false }),
+  ],
 };
 export const PLAN: Plan = {
-  format: 1, job: 'shop', id: 'event_id', time: 'event_time', horizonMs: 48 * HOUR, outOfOrderMs: 60_000, fenceMs: HOUR, maxRecordBytes: 70_000, producerKey: null,
-  sources: [{ contract: 'views', version: '1.0.0', digest: 'd1', topic: 'views' }, { contract: 'sales', version: '2.0.0', digest: 'd2', topic: 'sales' }],
+  format: 1,
+  job: 'shop',
+  id: 'event_id',
+  time: 'event_time',
+  horizonMs: 48 * HOUR,
+  outOfOrderMs: 60_000,
+  fenceMs: HOUR,
+  maxRecordBytes: 70_000,
+  producerKey: null,
+  sources: [
+    { contract: 'views', version: '1.0.0', digest: 'd1', topic: 'views' },
+    { contract: 'sales', version: '2.0.0', digest: 'd2', topic: 'sales' },
+  ],
   dimensions: [{ name: 'country', type: 'string' }],
   measures: [
     { name: 'views', kind: 'count', source: 0, field: null, where: [], type: 'int64', scale: 0 },
@@ -44,7 +85,10 @@ export const PLAN: Plan = {
     { name: 'cost', kind: 'sum', source: 0, field: 'cost', where: [], type: 'decimal', scale: 2 },
     { name: 'best', kind: 'max', source: 1, field: 'value', where: [], type: 'int64', scale: 0 },
   ],
-  tables: [{ name: 'shop_hourly', size: 'hour', zone: 'UTC' }, { name: 'shop_daily', size: 'day', zone: 'Europe/Berlin' }],
+  tables: [
+    { name: 'shop_hourly', size: 'hour', zone: 'UTC' },
+    { name: 'shop_daily', size: 'day', zone: 'Europe/Berlin' },
+  ],
 };
 
 /** `as`: the class it ends in; '' counts. Times are hours after T0; the record's own time is the event's unless `arrival` says. */
@@ -52,18 +96,38 @@ interface Given {
   readonly at: string;
   readonly raw: string | Buffer | null;
   readonly time: number;
-  readonly as: '' | 'LATE' | 'duplicate' | 'ID_CONFLICT' | 'OVERSIZE' | 'UNPARSEABLE' | 'VALUE_OUT_OF_RANGE' | 'INVALID_VALUE' | 'FUTURE_TIME' | 'EXPIRED' | 'MISSING_FIELD' | 'TYPE_MISMATCH';
+  readonly as:
+    | ''
+    | 'LATE'
+    | 'duplicate'
+    | 'ID_CONFLICT'
+    | 'OVERSIZE'
+    | 'UNPARSEABLE'
+    | 'VALUE_OUT_OF_RANGE'
+    | 'INVALID_VALUE'
+    | 'FUTURE_TIME'
+    | 'EXPIRED'
+    | 'MISSING_FIELD'
+    | 'TYPE_MISMATCH';
   readonly field?: string;
   readonly adds?: { country: string; cost?: bigint; card?: boolean; best?: bigint };
   readonly key?: string;
 }
 const view = (id: string, h: number, country: string, cost: string, more = ''): string =>
   `{"event_id":"${id}","event_time":${T0 + h * HOUR},"country":"${country}","cost":${cost}${more}}`;
-const sale = (id: string, h: number, country: string, value: string): string => `{"event_id":"${id}","event_time":${T0 + h * HOUR},"country":"${country}"${value}}`;
+const sale = (id: string, h: number, country: string, value: string): string =>
+  `{"event_id":"${id}","event_time":${T0 + h * HOUR},"country":"${country}"${value}}`;
 const big = Buffer.from(view('big', 1, 'DE', '1', `,"pad":"${'x'.repeat(80_000)}"`));
 
 export const GIVEN: readonly Given[] = [
-  { at: 'views-0', raw: view('A1', 0.5, 'DE', '1.50', ',"paid_by":"card"'), time: 0.5, as: '', adds: { country: 'DE', cost: 150n, card: true }, key: 'A1' },
+  {
+    at: 'views-0',
+    raw: view('A1', 0.5, 'DE', '1.50', ',"paid_by":"card"'),
+    time: 0.5,
+    as: '',
+    adds: { country: 'DE', cost: 150n, card: true },
+    key: 'A1',
+  },
   { at: 'views-0', raw: view('a2', 0.6, 'DE', '2'), time: 0.6, as: '', adds: { country: 'DE', cost: 200n } },
   { at: 'views-0', raw: view('a2', 0.6, 'DE', '2.00', ' '), time: 1, as: 'duplicate' },
   { at: 'views-0', raw: view('a2', 0.6, 'DE', '3'), time: 1, as: 'ID_CONFLICT', field: 'event_id' },
@@ -74,7 +138,13 @@ export const GIVEN: readonly Given[] = [
   { at: 'views-0', raw: view('f1', 9, 'FR', '1'), time: 2, as: 'FUTURE_TIME', field: 'event_time' },
   { at: 'views-0', raw: big, time: 2, as: 'OVERSIZE', field: '' },
   { at: 'views-0', raw: null, time: 2, as: 'UNPARSEABLE', field: '' },
-  { at: 'views-1', raw: view('0b0b0b0b-0000-4000-8000-00000000000A', 25, 'DE', '4'), time: 25, as: '', adds: { country: 'DE', cost: 400n } },
+  {
+    at: 'views-1',
+    raw: view('0b0b0b0b-0000-4000-8000-00000000000A', 25, 'DE', '4'),
+    time: 25,
+    as: '',
+    adds: { country: 'DE', cost: 400n },
+  },
   { at: 'views-1', raw: view('0B0B0B0B-0000-4000-8000-00000000000a', 25, 'DE', '4'), time: 25, as: 'duplicate' },
   { at: 'views-1', raw: view('0b0b0b0b-0000-4000-8000-00000000000a', 25, 'DE', '4.01'), time: 25, as: 'ID_CONFLICT', field: 'event_id' },
   { at: 'views-1', raw: view('l1', 0.7, 'DE', '5'), time: 26, as: 'LATE', adds: { country: 'DE', cost: 500n } },
@@ -103,11 +173,21 @@ export interface Logged {
 }
 /** One record batch of Kafka's format v2, uncompressed. */
 export function batch(records: readonly Logged[], attributes = 0, producer = -1): Buffer {
-  const base = records[0]!.offset, t = records[0]!.timestamp;
-  const body = Buffer.concat(records.map((r) => {
-    const one = Buffer.concat([Buffer.from([0]), varint(r.timestamp - t), varint(r.offset - base), blob(r.key === null ? null : Buffer.from(r.key)), blob(r.value), varint(0)]);
-    return Buffer.concat([varint(one.length), one]);
-  }));
+  const base = records[0]!.offset,
+    t = records[0]!.timestamp;
+  const body = Buffer.concat(
+    records.map((r) => {
+      const one = Buffer.concat([
+        Buffer.from([0]),
+        varint(r.timestamp - t),
+        varint(r.offset - base),
+        blob(r.key === null ? null : Buffer.from(r.key)),
+        blob(r.value),
+        varint(0),
+      ]);
+      return Buffer.concat([varint(one.length), one]);
+    }),
+  );
   const head = Buffer.alloc(61);
   head.writeBigInt64BE(BigInt(base), 0);
   head.writeInt32BE(49 + body.length, 8);
@@ -137,7 +217,12 @@ interface Total {
   cost: bigint;
   best: bigint | null;
 }
-const measures = (t: Total): Row => ({ m0: String(t.views), m1: String(t.card), m2: `${t.cost / 100n}.${String(t.cost % 100n).padStart(2, '0')}`, m3: t.best === null ? null : String(t.best) });
+const measures = (t: Total): Row => ({
+  m0: String(t.views),
+  m1: String(t.card),
+  m2: `${t.cost / 100n}.${String(t.cost % 100n).padStart(2, '0')}`,
+  m3: t.best === null ? null : String(t.best),
+});
 
 /** Window bounds by hand: UTC hours, and days of Berlin in winter. */
 const bounds = (table: string, time: number): [number, number] => {
@@ -160,26 +245,38 @@ function viewsOf(table: string, out: Tables): void {
   const groups = new Map<string, Given[]>();
   for (const g of GIVEN) {
     if (g.adds === undefined) continue;
-    const time = T0 + eventHours(g) * HOUR, place = `${bounds(table, time).join(' ')} ${g.adds.country}`;
+    const time = T0 + eventHours(g) * HOUR,
+      place = `${bounds(table, time).join(' ')} ${g.adds.country}`;
     groups.set(place, [...(groups.get(place) ?? []), g]);
   }
   out[table] = [];
   out[`${table}_live`] = [];
   out[`${table}_changes`] = [];
   for (const [place, events] of groups) {
-    const [start, end, country] = place.split(' '), isFinal = Number(end) <= FINAL_TO;
+    const [start, end, country] = place.split(' '),
+      isFinal = Number(end) <= FINAL_TO;
     const base: Row = { start_s: Number(start) / 1000, end_s: Number(end) / 1000, d0: country! };
     const total: Total = { views: 0n, card: 0n, cost: 0n, best: null };
     for (const g of events) if (g.as === '') add(total, g);
-    const first = measures(total), late = events.filter((g) => g.as === 'LATE');
+    const first = measures(total),
+      late = events.filter((g) => g.as === 'LATE');
     for (const g of late) add(total, g);
     const state = !isFinal ? 'provisional' : late.length > 0 ? 'corrected' : 'final';
     out[`${table}_live`]!.push({ ...base, ...measures(total), state });
     if (!isFinal) continue;
     out[table]!.push({ ...base, ...measures(total) });
-    const change = (op: string, sign: number, m: Row, version: string): Row => ({ ...base, ...m, op_text: op, sign, cause: op === '+I' ? '' : 'late views/1@3', shard: 0, version_text: version });
+    const change = (op: string, sign: number, m: Row, version: string): Row => ({
+      ...base,
+      ...m,
+      op_text: op,
+      sign,
+      cause: op === '+I' ? '' : 'late views/1@3',
+      shard: 0,
+      version_text: version,
+    });
     out[`${table}_changes`]!.push(change('+I', 1, first, '1099511627777'));
-    if (late.length > 0) out[`${table}_changes`]!.push(change('+U', 1, measures(total), '1099511627778'), change('-U', -1, first, '1099511627778'));
+    if (late.length > 0)
+      out[`${table}_changes`]!.push(change('+U', 1, measures(total), '1099511627778'), change('-U', -1, first, '1099511627778'));
   }
 }
 
@@ -187,22 +284,48 @@ const eventHours = (g: Given): number => (Number(/"event_time":(\d+)/.exec(Strin
 const sha = (b: Buffer): string => createHash('sha256').update(b).digest('hex');
 
 function quarantineRow(g: Given, offset: number, topic: string, partition: number): Row {
-  const value = g.raw === null ? Buffer.alloc(0) : Buffer.from(g.raw), kept = g.as === 'OVERSIZE' ? value.subarray(0, 65536) : value;
+  const value = g.raw === null ? Buffer.alloc(0) : Buffer.from(g.raw),
+    kept = g.as === 'OVERSIZE' ? value.subarray(0, 65536) : value;
   const contract = topic === 'views' ? VIEWS : SALES;
   return {
-    topic, partition, offset, code: g.as, field: g.field!, shard: 0, at_ms: String(T0 + g.time * HOUR), key_hex: g.key === undefined ? null : Buffer.from(g.key).toString('hex').toUpperCase(),
-    raw_bytes: String(kept.length), raw_sha256: sha(kept), detail: g.as === 'OVERSIZE' ? `${value.length} bytes, sha256 ${sha(value)}` : 'why', contract: contract.id, contract_version: contract.version,
+    topic,
+    partition,
+    offset,
+    code: g.as,
+    field: g.field!,
+    shard: 0,
+    at_ms: String(T0 + g.time * HOUR),
+    key_hex: g.key === undefined ? null : Buffer.from(g.key).toString('hex').toUpperCase(),
+    raw_bytes: String(kept.length),
+    raw_sha256: sha(kept),
+    detail: g.as === 'OVERSIZE' ? `${value.length} bytes, sha256 ${sha(value)}` : 'why',
+    contract: contract.id,
+    contract_version: contract.version,
   };
 }
 
 export function rightTables(): Tables {
-  const out: Tables = { tally_quarantine: [], tally_books: [] }, next = new Map<string, number>(), pages = new Map<string, Map<string, number>>();
+  const out: Tables = { tally_quarantine: [], tally_books: [] },
+    next = new Map<string, number>(),
+    pages = new Map<string, Map<string, number>>();
   for (const g of GIVEN) {
-    const offset = next.get(g.at) ?? 0, cut = g.at.lastIndexOf('-'), topic = g.at.slice(0, cut), partition = Number(g.at.slice(cut + 1));
+    const offset = next.get(g.at) ?? 0,
+      cut = g.at.lastIndexOf('-'),
+      topic = g.at.slice(0, cut),
+      partition = Number(g.at.slice(cut + 1));
     next.set(g.at, offset + 1);
     const page = pages.get(g.at) ?? new Map<string, number>();
     pages.set(g.at, page);
-    const line = g.as === '' ? 'counted ' : g.as === 'LATE' ? 'counted LATE' : g.as === 'duplicate' ? 'duplicate ' : g.as === 'ID_CONFLICT' ? 'conflict ID_CONFLICT' : `quarantined ${g.as}`;
+    const line =
+      g.as === ''
+        ? 'counted '
+        : g.as === 'LATE'
+          ? 'counted LATE'
+          : g.as === 'duplicate'
+            ? 'duplicate '
+            : g.as === 'ID_CONFLICT'
+              ? 'conflict ID_CONFLICT'
+              : `quarantined ${g.as}`;
     for (const l of ['read ', line]) page.set(l, (page.get(l) ?? 0) + 1);
     if (g.field !== undefined) out.tally_quarantine!.push(quarantineRow(g, offset, topic, partition));
   }
@@ -210,11 +333,20 @@ export function rightTables(): Tables {
     const cut = at.lastIndexOf('-');
     for (const [line, n] of page) {
       const [cls, code] = line.split(' ');
-      out.tally_books!.push({ shard: 0, topic: at.slice(0, cut), partition: Number(at.slice(cut + 1)), class: cls!, code: code!, n: String(n) });
+      out.tally_books!.push({
+        shard: 0,
+        topic: at.slice(0, cut),
+        partition: Number(at.slice(cut + 1)),
+        class: cls!,
+        code: code!,
+        n: String(n),
+      });
     }
   }
   const offsets = [...next].map(([at, n]) => [at.slice(0, at.lastIndexOf('-')), Number(at.slice(at.lastIndexOf('-') + 1)), n]);
-  out.tally_progress = [{ shard: 0, shards: 1, instance: 'i', final_to_ms: String(FINAL_TO), offsets: JSON.stringify(offsets), committed_at_ms: '0' }];
+  out.tally_progress = [
+    { shard: 0, shards: 1, instance: 'i', final_to_ms: String(FINAL_TO), offsets: JSON.stringify(offsets), committed_at_ms: '0' },
+  ];
   viewsOf('shop_hourly', out);
   viewsOf('shop_daily', out);
   return out;
@@ -223,7 +355,8 @@ export function rightTables(): Tables {
 /** Answers the few questions that the oracle puts, by the view's name and the bounds in the text. */
 export function askOf(tables: Tables): Ask {
   return async (sql) => {
-    const view = /FROM `?(\w+)`?/.exec(sql)![1]!, rows = tables[view];
+    const view = /FROM `?(\w+)`?/.exec(sql)![1]!,
+      rows = tables[view];
     if (rows === undefined) throw new Error(`no view ${view}`);
     if (sql.includes('GROUP BY start_s')) {
       const counts = new Map<number, number>();
@@ -235,7 +368,14 @@ export function askOf(tables: Tables): Ask {
     const place = /topic = '(\w+)' AND partition = (\d+) AND `offset` > (-?\d+) AND `offset` < (\d+)/.exec(sql);
     if (place === null) return rows;
     const [, topic, partition, from, to] = place;
-    return rows.filter((r) => r.topic === topic && r.partition === Number(partition) && (r.offset as number) > Number(from) && (r.offset as number) < Number(to))
+    return rows
+      .filter(
+        (r) =>
+          r.topic === topic &&
+          r.partition === Number(partition) &&
+          (r.offset as number) > Number(from) &&
+          (r.offset as number) < Number(to),
+      )
       .sort((a, b) => (a.offset as number) - (b.offset as number));
   };
 }
@@ -248,9 +388,15 @@ export async function verifySpoilt(spoil: (t: Tables, dir: string) => void, give
     for (const g of given) {
       const records = places.get(g.at) ?? [];
       places.set(g.at, records);
-      records.push({ offset: records.length, timestamp: T0 + g.time * HOUR, key: g.key ?? null, value: g.raw === null ? null : Buffer.from(g.raw) });
+      records.push({
+        offset: records.length,
+        timestamp: T0 + g.time * HOUR,
+        key: g.key ?? null,
+        value: g.raw === null ? null : Buffer.from(g.raw),
+      });
     }
-    for (const [place, records] of places) writeLog(dir, place, [batch(records.slice(0, 3)), ...(records.length > 3 ? [batch(records.slice(3))] : [])]);
+    for (const [place, records] of places)
+      writeLog(dir, place, [batch(records.slice(0, 3)), ...(records.length > 3 ? [batch(records.slice(3))] : [])]);
     const tables = rightTables();
     spoil(tables, dir);
     return await verifyJob({ plan: PLAN, contracts: [VIEWS, SALES], logDir: dir, ask: askOf(tables), generation: 1 });

@@ -28,22 +28,53 @@ export interface TestEvent {
 }
 export type Values = (bigint | number | null)[];
 
-const measure = (name: string, kind: PlanMeasure['kind'], source: number, field: string | null, more: Partial<PlanMeasure> = {}): PlanMeasure => ({
-  name, kind, source, field, where: [], type: 'int64', scale: 0, ...more,
+const measure = (
+  name: string,
+  kind: PlanMeasure['kind'],
+  source: number,
+  field: string | null,
+  more: Partial<PlanMeasure> = {},
+): PlanMeasure => ({
+  name,
+  kind,
+  source,
+  field,
+  where: [],
+  type: 'int64',
+  scale: 0,
+  ...more,
 });
 const paid = [{ field: 'paid', equals: true }];
 
 export function testPlan(tables: readonly PlanTable[]): Plan {
   const source = (contract: string) => ({ contract, version: '1', digest: '', topic: contract });
   return {
-    format: 1, job: 'test', sources: [source('views'), source('sales'), source('silent')], id: 'id', time: 'time', horizonMs: 2 * 86_400_000, outOfOrderMs: 0,
-    fenceMs: 0, maxRecordBytes: 1 << 20, producerKey: null,
-    dimensions: [{ name: 'name', type: 'string' }, { name: 'number', type: 'integer' }, { name: 'flag', type: 'boolean' }],
+    format: 1,
+    job: 'test',
+    sources: [source('views'), source('sales'), source('silent')],
+    id: 'id',
+    time: 'time',
+    horizonMs: 2 * 86_400_000,
+    outOfOrderMs: 0,
+    fenceMs: 0,
+    maxRecordBytes: 1 << 20,
+    producerKey: null,
+    dimensions: [
+      { name: 'name', type: 'string' },
+      { name: 'number', type: 'integer' },
+      { name: 'flag', type: 'boolean' },
+    ],
     measures: [
-      measure('views', 'count', 0, null), measure('paid_views', 'count', 0, null, { where: paid }), measure('cost', 'sum', 0, 'cost'),
-      measure('sales', 'count', 1, null), measure('paid_cost', 'sum', 1, 'cost', { where: paid, type: 'decimal', scale: 2 }),
-      measure('least', 'min', 1, 'size'), measure('most', 'max', 0, 'size', { where: paid }), measure('low', 'min', 0, 'ratio', { type: 'float64' }),
-      measure('high', 'max', 1, 'ratio', { type: 'float64' }), measure('first', 'min', 1, 'seen', { type: 'timestamp' }),
+      measure('views', 'count', 0, null),
+      measure('paid_views', 'count', 0, null, { where: paid }),
+      measure('cost', 'sum', 0, 'cost'),
+      measure('sales', 'count', 1, null),
+      measure('paid_cost', 'sum', 1, 'cost', { where: paid, type: 'decimal', scale: 2 }),
+      measure('least', 'min', 1, 'size'),
+      measure('most', 'max', 0, 'size', { where: paid }),
+      measure('low', 'min', 0, 'ratio', { type: 'float64' }),
+      measure('high', 'max', 1, 'ratio', { type: 'float64' }),
+      measure('first', 'min', 1, 'seen', { type: 'timestamp' }),
       measure('last', 'max', 0, 'seen', { type: 'timestamp', where: paid }),
     ],
     tables,
@@ -51,9 +82,16 @@ export function testPlan(tables: readonly PlanTable[]): Plan {
 }
 
 /** The columns of events of one source, as a gate would fill them. */
-export function columnsOf(plan: Plan, source: number, events: readonly TestEvent[], hash: (key: Uint8Array) => number = poorHash): { columns: EventColumns; records: Records; verdict: Uint8Array } {
-  const inputs = sourceInputs(plan, source), columns = new EventColumns(Math.max(1, events.length), inputs.fields.length);
-  const records = new Records(), verdict = new Uint8Array(events.length);
+export function columnsOf(
+  plan: Plan,
+  source: number,
+  events: readonly TestEvent[],
+  hash: (key: Uint8Array) => number = poorHash,
+): { columns: EventColumns; records: Records; verdict: Uint8Array } {
+  const inputs = sourceInputs(plan, source),
+    columns = new EventColumns(Math.max(1, events.length), inputs.fields.length);
+  const records = new Records(),
+    verdict = new Uint8Array(events.length);
   records.reserve(events.length);
   records.count = events.length;
   columns.count = events.length;
@@ -84,7 +122,9 @@ const poorHash = (key: Uint8Array): number => key.reduce((h, b) => (h * 31 + b) 
 export const fairHash = (key: Uint8Array): number => key.reduce((h, b) => Math.imul(h ^ b, 0x01000193), 0x811c9dc5) >>> 0;
 
 function keyBytes(e: TestEvent): Buffer {
-  const text = Buffer.from(e.name), number = Buffer.alloc(9), length = text.length < 128 ? [text.length] : [(text.length & 127) | 128, text.length >> 7];
+  const text = Buffer.from(e.name),
+    number = Buffer.alloc(9),
+    length = text.length < 128 ? [text.length] : [(text.length & 127) | 128, text.length >> 7];
   number.writeBigInt64LE(e.number);
   number[8] = e.flag ? 1 : 0;
   return Buffer.concat([Buffer.from(length), text, number]);
@@ -97,7 +137,8 @@ export function addNaively(plan: Plan, values: Values, e: TestEvent): void {
     if (source !== e.source || (where.length > 0 && !e.paid)) continue;
     if (kind === 'count') values[m] = (values[m] as bigint) + 1n;
     else {
-      const raw = e[field as 'cost' | 'size' | 'ratio' | 'seen'], before = values[m]!;
+      const raw = e[field as 'cost' | 'size' | 'ratio' | 'seen'],
+        before = values[m]!;
       if (raw === null) continue;
       const v = type === 'float64' ? Number(raw) + 0 : BigInt(raw);
       if (kind === 'sum') values[m] = (before as bigint) + (v as bigint);
@@ -111,14 +152,16 @@ export type Decoded = Record<string, bigint | number | string | boolean | null>;
 
 /** RowBinary by the types of the layout, on its own: BigInt and DataView. */
 export function decodeRows(layout: TableLayout, body: Uint8Array): Decoded[] {
-  const view = new DataView(body.buffer, body.byteOffset, body.length), out: Decoded[] = [];
+  const view = new DataView(body.buffer, body.byteOffset, body.length),
+    out: Decoded[] = [];
   let p = 0;
   const value = (type: string): bigint | number | string | boolean | null => {
     const nullable = /^Nullable\((.*)\)$/.exec(type);
     if (nullable !== null) return view.getUint8(p++) === 1 ? null : value(nullable[1]!);
     const name = type.replace(/\(.*/, '');
     if (name === 'String') {
-      let length = 0, scale = 1;
+      let length = 0,
+        scale = 1;
       for (let more = true; more; scale *= 128) {
         const byte = view.getUint8(p++);
         length += (byte % 128) * scale;

@@ -8,7 +8,8 @@ const iso = (zone: string, size: 'hour' | 'day', t: string): [string, string] =>
   return [new Date(start).toISOString(), new Date(end).toISOString()];
 };
 const lengths = (zone: string, size: 'hour' | 'day', from: string, to: string): number[] => {
-  const clock = new ZoneClock(zone), out: number[] = [];
+  const clock = new ZoneClock(zone),
+    out: number[] = [];
   for (let t = at(from); t < at(to);) {
     const { start, end } = clock.windowOf(t, size);
     expect(start).toBe(t);
@@ -76,14 +77,24 @@ describe('hours follow the local clock', () => {
 });
 
 test.each([
-  ['Europe/Berlin', 2024], ['America/New_York', 2024], ['Asia/Kolkata', 2024], ['Australia/Lord_Howe', 2024], ['America/Sao_Paulo', 2018],
-  ['Pacific/Apia', 2011], ['America/St_Johns', 2010], ['Africa/Casablanca', 2024], ['UTC', 2105],
+  ['Europe/Berlin', 2024],
+  ['America/New_York', 2024],
+  ['Asia/Kolkata', 2024],
+  ['Australia/Lord_Howe', 2024],
+  ['America/Sao_Paulo', 2018],
+  ['Pacific/Apia', 2011],
+  ['America/St_Johns', 2010],
+  ['Africa/Casablanca', 2024],
+  ['UTC', 2105],
 ])('the windows of %s in %i meet end to end, and each instant asks for the one that holds it', (zone, year) => {
-  const clock = new ZoneClock(zone), from = Date.UTC(year, 0, 1), to = Date.UTC(year, 11, 31);
+  const clock = new ZoneClock(zone),
+    from = Date.UTC(year, 0, 1),
+    to = Date.UTC(year, 11, 31);
   for (const size of ['hour', 'day'] as const) {
     for (let t = clock.windowOf(from, size).start; t < to;) {
       const { start, end } = clock.windowOf(t, size);
-      if (start !== t || end <= t || end - t > (size === 'hour' ? HOUR : 25 * HOUR)) expect([zone, size, t, start, end]).toBe('well formed');
+      if (start !== t || end <= t || end - t > (size === 'hour' ? HOUR : 25 * HOUR))
+        expect([zone, size, t, start, end]).toBe('well formed');
       const inside = start + Math.floor((end - start) * 0.7);
       if (size === 'day' || t % (7 * HOUR) === 0) expect(clock.windowOf(inside, size)).toEqual({ start, end });
       expect(clock.windowOf(end - 1, size).end).toBe(end);

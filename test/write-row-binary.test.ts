@@ -2,23 +2,27 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RowBinary } from '../topology/write/row-binary.ts';
 
-test('64-bit integers stand as little-endian two\'s complement, whether they come as halves or as a safe integer', () => {
-  fc.assert(fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.maxSafeInteger(), (wide, safe) => {
-    const out = new RowBinary();
-    out.i64(Number(BigInt.asUintN(32, wide)), Number(wide >> 32n));
-    out.int(safe);
-    const bytes = Buffer.from(out.take());
-    expect([bytes.readBigInt64LE(0), bytes.readBigInt64LE(8), bytes.length]).toEqual([wide, BigInt(safe), 16]);
-  }));
+test("64-bit integers stand as little-endian two's complement, whether they come as halves or as a safe integer", () => {
+  fc.assert(
+    fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.maxSafeInteger(), (wide, safe) => {
+      const out = new RowBinary();
+      out.i64(Number(BigInt.asUintN(32, wide)), Number(wide >> 32n));
+      out.int(safe);
+      const bytes = Buffer.from(out.take());
+      expect([bytes.readBigInt64LE(0), bytes.readBigInt64LE(8), bytes.length]).toEqual([wide, BigInt(safe), 16]);
+    }),
+  );
 });
 
 test('a string is its length in UTF-8 bytes as a varint, then those bytes', () => {
   for (const length of [0, 1, 127, 128, 16_383, 16_384, 70_000]) {
-    const out = new RowBinary(), text = 'é'.repeat(length >> 1) + 'x'.repeat(length & 1);
+    const out = new RowBinary(),
+      text = 'é'.repeat(length >> 1) + 'x'.repeat(length & 1);
     out.u8(7);
     out.string(text);
     const bytes = Buffer.from(out.take());
-    let n = 0, at = 1;
+    let n = 0,
+      at = 1;
     for (let scale = 1; ; scale *= 128) {
       n += (bytes[at]! % 128) * scale;
       if (bytes[at++]! < 128) break;
@@ -28,7 +32,8 @@ test('a string is its length in UTF-8 bytes as a varint, then those bytes', () =
 });
 
 test('the buffer grows wherever the border falls, and what was taken is not written over', () => {
-  const out = new RowBinary(), numbers = 30_000;
+  const out = new RowBinary(),
+    numbers = 30_000;
   const fill = (first: number): void => {
     for (let n = 0; n < numbers; n++) {
       out.u8(n & 255);

@@ -60,4 +60,7 @@ export interface Gate {
 }
 
 /** What admission and dedup say of an event, one byte each. */
-export const FRESH = 0, DUPLICATE = 1, CONFLICT = 2, EXPIRED = 3;
+export const FRESH = 0,
+  DUPLICATE = 1,
+  CONFLICT = 2,
+  EXPIRED = 3;

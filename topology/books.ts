@@ -22,7 +22,11 @@ export const LINES: readonly BookLine[] = [
   { class: 'conflict', code: 'ID_CONFLICT' },
   ...CODES.filter((code) => code !== 'ID_CONFLICT').map((code) => ({ class: 'quarantined' as const, code })),
 ];
-export const READ = 0, COUNTED = 1, LATE = 2, DUPLICATED = 3, CONFLICTED = 4;
+export const READ = 0,
+  COUNTED = 1,
+  LATE = 2,
+  DUPLICATED = 3,
+  CONFLICTED = 4;
 export const lineOf = (code: Code): number => LINES.findIndex((line) => line.code === code);
 
 export type Page = Float64Array;

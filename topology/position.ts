@@ -38,9 +38,15 @@ export const FIRST_VERSION = 2 ** 40;
 
 export function freshPosition(topics: readonly { source: number; topic: string; partitions: readonly number[] }[]): Position {
   return {
-    version: FIRST_VERSION, acknowledged: 0, maxTime: -1, watermark: -1, committedAt: 0, isWhole: true,
+    version: FIRST_VERSION,
+    acknowledged: 0,
+    maxTime: -1,
+    watermark: -1,
+    committedAt: 0,
+    isWhole: true,
     partitions: topics.flatMap(({ source, topic, partitions }) =>
-      partitions.map((partition) => ({ source, topic, partition, offset: 0, high: -1, page: newPage() }))),
+      partitions.map((partition) => ({ source, topic, partition, offset: 0, high: -1, page: newPage() })),
+    ),
   };
 }
 
@@ -52,7 +58,12 @@ export function decodePosition(value: Uint8Array): Position {
   const p = JSON.parse(Buffer.from(value).toString()) as Position & { format: number };
   if (p.format !== POSITION_FORMAT) throw new Error(`position format ${p.format} is not known`);
   return {
-    version: p.version, acknowledged: p.acknowledged, maxTime: p.maxTime, watermark: p.watermark, committedAt: p.committedAt, isWhole: p.isWhole,
+    version: p.version,
+    acknowledged: p.acknowledged,
+    maxTime: p.maxTime,
+    watermark: p.watermark,
+    committedAt: p.committedAt,
+    isWhole: p.isWhole,
     partitions: p.partitions.map((x) => {
       const page = newPage();
       page.set((x.page as unknown as number[]).slice(0, LINES.length));
@@ -72,7 +83,8 @@ export interface Finality {
 
 /** The watermark after a commit: the least high over the partitions that are still being read, less the disorder; never back. */
 export function nextWatermark(p: Position, outOfOrderMs: number, finality: Finality): number {
-  let least = Infinity, highest = -1;
+  let least = Infinity,
+    highest = -1;
   for (const [i, x] of p.partitions.entries()) {
     highest = Math.max(highest, x.high);
     if (!finality.caughtUp[i]) least = Math.min(least, x.high);

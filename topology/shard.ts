@@ -80,7 +80,9 @@ export class Shard {
     this.o = o;
     const stored = o.store.get(POSITION_KEY);
     this.position = stored === undefined ? freshPosition(o.topics) : decodePosition(stored);
-    this.gates = o.contracts.map((contract, source) => compileGate(contract, o.plan, source, o.hashKey, { keyField: o.shards > 1 ? o.plan.producerKey : null }));
+    this.gates = o.contracts.map((contract, source) =>
+      compileGate(contract, o.plan, source, o.hashKey, { keyField: o.shards > 1 ? o.plan.producerKey : null }),
+    );
     this.keyIsId = o.shards > 1 && o.plan.producerKey === null ? new KeyIsId(o.hashKey) : null;
     const memory = o.memoryBytesMax === undefined ? {} : { memoryBytesMax: o.memoryBytesMax };
     this.dedup = new Dedup({ store: o.store, horizonMs: o.plan.horizonMs, hashKey: o.hashKey, ...memory });
@@ -113,7 +115,8 @@ export class Shard {
 
   private slice(p: PartitionPosition, from: number, to: number): void {
     this.rejected.length = 0;
-    const records = this.records, events = this.gates[p.source]!.scan(records, from, to, this.rejected);
+    const records = this.records,
+      events = this.gates[p.source]!.scan(records, from, to, this.rejected);
     this.keyIsId?.check(events, records);
     p.page[READ]! += to - from;
     this.pendingRecords += to - from;
@@ -130,16 +133,29 @@ export class Shard {
   }
 
   private tally(p: PartitionPosition, events: EventColumns): void {
-    const { plan } = this.o, { verdict, late } = this, { time } = events;
-    let counted = 0, countedLate = 0, duplicates = 0, high = p.high;
+    const { plan } = this.o,
+      { verdict, late } = this,
+      { time } = events;
+    let counted = 0,
+      countedLate = 0,
+      duplicates = 0,
+      high = p.high;
     for (let i = 0; i < events.count; i++) {
       const v = verdict[i]!;
       if (v !== EXPIRED && time[i]! > high) high = time[i]!;
       if (v === DUPLICATE) duplicates++;
       else if (v === CONFLICT)
-        this.turnAway(p, events.record[i]!, CONFLICTED, { code: 'ID_CONFLICT', field: plan.id, detail: 'the same id was counted before with another content' });
+        this.turnAway(p, events.record[i]!, CONFLICTED, {
+          code: 'ID_CONFLICT',
+          field: plan.id,
+          detail: 'the same id was counted before with another content',
+        });
       else if (v === EXPIRED)
-        this.turnAway(p, events.record[i]!, lineOf('EXPIRED'), { code: 'EXPIRED', field: plan.time, detail: `older than the horizon: its hour is forgotten` });
+        this.turnAway(p, events.record[i]!, lineOf('EXPIRED'), {
+          code: 'EXPIRED',
+          field: plan.time,
+          detail: `older than the horizon: its hour is forgotten`,
+        });
       else if (late[i] === 1) countedLate++;
       else counted++;
     }
@@ -151,8 +167,13 @@ export class Shard {
 
   /** True when a commit would change anything. */
   needsCommit(order: CommitOrder): boolean {
-    return this.position.version === FIRST_VERSION || this.dirty.size > 0 || order.acknowledged.keys.length > 0 || this.watermark(order) > this.position.watermark
-      || (order.provisional && this.windows.unsentRows > 0);
+    return (
+      this.position.version === FIRST_VERSION ||
+      this.dirty.size > 0 ||
+      order.acknowledged.keys.length > 0 ||
+      this.watermark(order) > this.position.watermark ||
+      (order.provisional && this.windows.unsentRows > 0)
+    );
   }
 
   /** The end of the last window that is open here, or where the watermark stands. */
@@ -167,17 +188,26 @@ export class Shard {
 
   /** Makes everything since the last commit durable; what ClickHouse must be told comes back, in order. */
   commit(order: CommitOrder): Written[] {
-    const { position, o } = this, batch = o.store.batch(), written: Written[] = [];
+    const { position, o } = this,
+      batch = o.store.batch(),
+      written: Written[] = [];
     const version = position.version + 1;
     const emit = (target: string, rows: number, body: Uint8Array): void => {
       const entry = { key: outboxKey(version, written.length), value: encodeOutbox(target, rows, body) };
       written.push(entry);
       batch.put(entry.key, entry.value);
     };
-    const watermark = this.watermark(order), moved = watermark > position.watermark;
+    const watermark = this.watermark(order),
+      moved = watermark > position.watermark;
     this.dedup.write(batch);
     this.windows.commit({
-      watermark, boundary: this.dedup.boundary(), version, changedAt: order.nowMs, provisional: order.provisional, batch, emit,
+      watermark,
+      boundary: this.dedup.boundary(),
+      version,
+      changedAt: order.nowMs,
+      provisional: order.provisional,
+      batch,
+      emit,
     });
     this.quarantine.emit(emit);
     if (this.dirty.size > 0) this.emitBooks(version, emit);

@@ -22,18 +22,24 @@ export const audit: Command = {
     json: { type: 'boolean', help: 'list: the entries as they are stored, one a line; verify: one object' },
   },
   required: ['data'],
-  examples: ['tally audit list --data data', 'tally audit verify --data data', "tally audit list --data data --json | jq 'select(.kind == \"run.ended\")'"],
+  examples: [
+    'tally audit list --data data',
+    'tally audit verify --data data',
+    'tally audit list --data data --json | jq \'select(.kind == "run.ended")\'',
+  ],
   run: auditCommand,
 };
 
 async function auditCommand(args: Args): Promise<number> {
   const [action] = args.positionals;
-  const dataDir = args.values['data'] as string, isJson = args.values['json'] === true;
+  const dataDir = args.values['data'] as string,
+    isJson = args.values['json'] === true;
   if (!ACTIONS.includes(action!)) {
     const meant = nearest(action!, ACTIONS);
     throw wrongUse(`tally audit cannot ${action}.`, meant === undefined ? 'it can list and verify.' : `did you mean ${meant}?`);
   }
-  if (!existsSync(dataDir)) throw new TallyError('E_DATA_MISSING', `there is no data directory ${dataDir}.`, 'give the one that tally run was given with --data.');
+  if (!existsSync(dataDir))
+    throw new TallyError('E_DATA_MISSING', `there is no data directory ${dataDir}.`, 'give the one that tally run was given with --data.');
   return action === 'list' ? list(dataDir, isJson) : verify(dataDir, isJson);
 }
 
@@ -57,12 +63,27 @@ async function verify(dataDir: string, isJson: boolean): Promise<number> {
   const found = verifyAudit(auditFile(dataDir), anchor.head);
   if (isJson) {
     const { ok, entries, problem = null, tornBytes } = found;
-    process.stdout.write(`${JSON.stringify({ ok, entries, problem, torn_bytes: tornBytes, anchor: anchor.head ?? null, anchor_from: anchor.from })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ ok, entries, problem, torn_bytes: tornBytes, anchor: anchor.head ?? null, anchor_from: anchor.from })}\n`,
+    );
     return ok ? 0 : EXIT_NO;
   }
-  const from = { 'state': 'the state', 'head.json': 'audit/head.json (a run holds the state)', 'nothing': 'nothing: no entry was ever anchored' }[anchor.from];
-  const torn = found.tornBytes === 0 ? '' : `a last line of ${found.tornBytes} bytes is not finished: a run is writing it, or was killed; the next start cuts it\n`;
-  process.stdout.write(found.ok ? `the audit log holds: ${found.entries} entries, each follows the one before\n` : `the audit log does not hold: ${found.problem}\n`);
-  process.stdout.write(`${torn}last entry according to ${from}: ${anchor.head === undefined ? '-' : `${anchor.head.number} ${anchor.head.hash}`}\n`);
+  const from = {
+    state: 'the state',
+    'head.json': 'audit/head.json (a run holds the state)',
+    nothing: 'nothing: no entry was ever anchored',
+  }[anchor.from];
+  const torn =
+    found.tornBytes === 0
+      ? ''
+      : `a last line of ${found.tornBytes} bytes is not finished: a run is writing it, or was killed; the next start cuts it\n`;
+  process.stdout.write(
+    found.ok
+      ? `the audit log holds: ${found.entries} entries, each follows the one before\n`
+      : `the audit log does not hold: ${found.problem}\n`,
+  );
+  process.stdout.write(
+    `${torn}last entry according to ${from}: ${anchor.head === undefined ? '-' : `${anchor.head.number} ${anchor.head.hash}`}\n`,
+  );
   return found.ok ? 0 : EXIT_NO;
 }

@@ -15,9 +15,13 @@ import { wholeNumber } from './numbers.ts';
 const EVENTS = 1_000_000;
 const MAIN = fileURLToPath(import.meta.url).replace(/demo(\.[jt]s)$/, 'main$1');
 /** What must not move: every row of both tables, to the last unit. */
-const COLUMNS = 'window_start, advertiser_id, campaign_id, ad_id, country, placement, impressions, clicks, conversions, spend_micros, value_micros';
+const COLUMNS =
+  'window_start, advertiser_id, campaign_id, ad_id, country, placement, impressions, clicks, conversions, spend_micros, value_micros';
 const FINGERPRINT = `${['ads_hourly', 'ads_daily', 'ads_hourly_live', 'ads_daily_live']
-  .map((view) => `SELECT '${view}' AS view, count() AS rows, sum(impressions) AS shown, sum(clicks) AS clicked, sum(spend_micros) AS spent, hex(groupBitXor(cityHash64(${COLUMNS}))) AS every_row FROM ${view}`)
+  .map(
+    (view) =>
+      `SELECT '${view}' AS view, count() AS rows, sum(impressions) AS shown, sum(clicks) AS clicked, sum(spend_micros) AS spent, hex(groupBitXor(cityHash64(${COLUMNS}))) AS every_row FROM ${view}`,
+  )
   .join(' UNION ALL ')} ORDER BY view`;
 
 export const demo: Command = {
@@ -31,7 +35,8 @@ export const demo: Command = {
   },
   examples: ['tally demo', 'tally demo --events 100000 --keep'],
   async run(args: Args): Promise<number> {
-    const events = args.values['events'] === undefined ? EVENTS : wholeNumber('--events', String(args.values['events']), 1_000, 100_000_000);
+    const events =
+      args.values['events'] === undefined ? EVENTS : wholeNumber('--events', String(args.values['events']), 1_000, 100_000_000);
     const dir = mkdtempSync(path.join(tmpdir(), 'tally-demo-'));
     try {
       return await play(dir, events);
@@ -42,43 +47,86 @@ export const demo: Command = {
   },
 };
 
+interface Place {
+  readonly log: string;
+  readonly data: string;
+  /** The words of a run to the log's end. */
+  readonly run: readonly string[];
+}
+
+const TOP_ADVERTISERS =
+  'SELECT window_start, advertiser_id, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(conversions) AS conversions, ' +
+  'sum(spend_micros) / 1e6 AS spend FROM ads_daily_live GROUP BY ALL ORDER BY spend DESC LIMIT 5';
+const BOOKS = "SELECT class, code, sum(records) AS records FROM tally_books GROUP BY ALL ORDER BY class = 'read' DESC, class, code";
+const BALANCE =
+  "SELECT toUInt64(sumIf(records, class = 'read')) AS read, toUInt64(sumIf(records, class != 'read')) AS classes, " +
+  "toUInt64(sumIf(records, class = 'counted')) AS counted FROM tally_books";
+
 async function play(dir: string, events: number): Promise<number> {
-  const began = monotonicMs(), log = path.join(dir, 'log'), data = path.join(dir, 'data');
-  const run = ['run', 'ads-insights', '--log', log, '--data', data, '--until-end', '--json', '--commit-events', '200000'];
-  title(`1. ${events.toLocaleString('en')} ads events of one day into a log on disk: 3 % sent twice, 1 % late, 0.5 % malformed`);
-  await must(['generate', '--job', 'ads-insights', '--log', log, '--events', String(events), '--seed', '7', '--duplicates', '0.03', '--late', '0.01', '--malformed', '0.005']);
-  title('2. count them');
-  const first = JSON.parse(await must(run)) as Summary;
-  say(`${first.records.toLocaleString('en')} records in ${first.seconds} s, ${first.events_per_second.toLocaleString('en')} a second; ${JSON.stringify(first.classes)}`);
-  title('3. the tables, by SQL');
-  const ask = (sql: string): Promise<string> => must(['query', '--data', data, '--format', 'PrettyCompactMonoBlock', sql]);
-  out(await ask('SELECT window_start, advertiser_id, sum(impressions) AS impressions, sum(clicks) AS clicks, sum(conversions) AS conversions, sum(spend_micros) / 1e6 AS spend FROM ads_daily_live GROUP BY ALL ORDER BY spend DESC LIMIT 5'));
-  const before = await ask(FINGERPRINT);
-  out(before);
-  title('4. the books: every record read is in exactly one class');
-  const books = 'SELECT class, code, sum(records) AS records FROM tally_books GROUP BY ALL ORDER BY class = \'read\' DESC, class, code';
-  out(await ask(books));
-  title('5. everything is sent again, and the run is killed with -9 in the middle');
-  const sent = await sendAgain(log);
-  say(`${sent.toLocaleString('en')} records sent again`);
-  await killedInTheMiddle(run.filter((word) => word !== '--json'), data, sent);
-  title('6. started again, it goes on from its last commit');
-  const second = JSON.parse(await must(run)) as Summary;
-  say(`${second.records.toLocaleString('en')} records since the last commit; ${JSON.stringify(second.classes)}`);
-  out(await ask(books));
-  const after = await ask(FINGERPRINT);
-  out(after);
-  const balance = JSON.parse(await must(['query', '--data', data, '--format', 'JSONEachRow', 'SELECT toUInt64(sumIf(records, class = \'read\')) AS read, toUInt64(sumIf(records, class != \'read\')) AS classes, toUInt64(sumIf(records, class = \'counted\')) AS counted FROM tally_books'])) as Record<string, string>;
-  const checks: [string, boolean][] = [
-    ['no number moved', before === after && second.classes.counted === 0],
-    [`the books balance: ${balance['read']} read, ${balance['classes']} in classes`, balance['read'] === balance['classes'] && Number(balance['read']) === first.records + sent],
-    [`counted once: ${balance['counted']}`, Number(balance['counted']) === first.classes.counted],
-    ['the audit log verifies', (await tally(['audit', 'verify', '--data', data])).code === 0],
-  ];
+  const began = monotonicMs();
+  const log = path.join(dir, 'log'),
+    data = path.join(dir, 'data');
+  const place = { log, data, run: [...words('run ads-insights --until-end --json --commit-events 200000'), '--log', log, '--data', data] };
+  const once = await countOnce(place, events);
+  const checks = await countAgain(place, once);
   title('What was shown');
   for (const [what, holds] of checks) say(`${holds ? 'holds' : 'DOES NOT HOLD'}: ${what}`);
   say(`in ${((monotonicMs() - began) / 1000).toFixed(0)} s`);
   return checks.every(([, holds]) => holds) ? 0 : 1;
+}
+
+interface Once {
+  readonly summary: Summary;
+  readonly tables: string;
+}
+
+async function countOnce(place: Place, events: number): Promise<Once> {
+  title(`1. ${number(events)} ads events of one day into a log on disk: 3 % sent twice, 1 % late, 0.5 % malformed`);
+  await must([
+    ...words(`generate --job ads-insights --events ${events} --seed 7 --duplicates 0.03 --late 0.01 --malformed 0.005`),
+    '--log',
+    place.log,
+  ]);
+  title('2. count them');
+  const summary = JSON.parse(await must(place.run)) as Summary;
+  say(
+    `${number(summary.records)} records in ${summary.seconds} s, ${number(summary.events_per_second)} a second; ${JSON.stringify(summary.classes)}`,
+  );
+  title('3. the tables, by SQL');
+  out(await ask(place, TOP_ADVERTISERS));
+  const tables = await ask(place, FINGERPRINT);
+  out(tables);
+  title('4. the books: every record read is in exactly one class');
+  out(await ask(place, BOOKS));
+  return { summary, tables };
+}
+
+async function countAgain(place: Place, once: Once): Promise<[what: string, holds: boolean][]> {
+  title('5. everything is sent again, and the run is killed with -9 in the middle');
+  const sent = await sendAgain(place.log);
+  say(`${number(sent)} records sent again`);
+  await killedInTheMiddle(place, sent);
+  title('6. started again, it goes on from its last commit');
+  const again = JSON.parse(await must(place.run)) as Summary;
+  say(`${number(again.records)} records since the last commit; ${JSON.stringify(again.classes)}`);
+  out(await ask(place, BOOKS));
+  const tables = await ask(place, FINGERPRINT);
+  out(tables);
+  const balance = JSON.parse(await ask(place, BALANCE, 'JSONEachRow')) as Record<string, string>;
+  const { read, classes, counted } = balance;
+  return [
+    ['no number moved', tables === once.tables && again.classes.counted === 0],
+    [`the books balance: ${read} read, ${classes} in classes`, read === classes && Number(read) === once.summary.records + sent],
+    [`counted once: ${counted}`, Number(counted) === once.summary.classes.counted],
+    ['the audit log verifies', (await tally(['audit', 'verify', '--data', place.data])).code === 0],
+  ];
+}
+
+const words = (line: string): string[] => line.split(' ');
+const number = (n: number): string => n.toLocaleString('en');
+
+function ask(place: Place, sql: string, format = 'PrettyCompactMonoBlock'): Promise<string> {
+  return must(['query', '--data', place.data, '--format', format, sql]);
 }
 
 interface Summary {
@@ -89,22 +137,26 @@ interface Summary {
 }
 
 /** Starts a run and kills it, with everything it has started, once it has committed something of what was sent again. */
-async function killedInTheMiddle(words: string[], data: string, sent: number): Promise<void> {
+async function killedInTheMiddle(place: Place, sent: number): Promise<void> {
   const { readStatus } = await import('../run/status-file.ts');
-  const read = (): number => (readStatus(data, 'ads-insights')?.shards ?? []).flatMap((s) => s.partitions).reduce((sum, p) => sum + p.offset, 0);
-  const before = read(), child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const read = (): number =>
+    (readStatus(place.data, 'ads-insights')?.shards ?? []).flatMap((s) => s.partitions).reduce((sum, p) => sum + p.offset, 0);
+  const before = read(),
+    child = spawn(process.execPath, [MAIN, ...place.run], { stdio: ['ignore', 'ignore', 'inherit'] });
   const exited = new Promise<void>((resolve) => child.on('exit', () => resolve()));
   const timer = setInterval(() => {
     if (read() - before > sent / 4) child.kill('SIGKILL');
   }, 5);
   await exited;
   clearInterval(timer);
-  say(`killed: ${child.signalCode === 'SIGKILL' ? 'yes' : 'it was done before'}, after about ${(read() - before).toLocaleString('en')} records`);
+  say(
+    `killed: ${child.signalCode === 'SIGKILL' ? 'yes' : 'it was done before'}, after about ${(read() - before).toLocaleString('en')} records`,
+  );
 }
 
 /** Runs one command as a user would; its stdout comes back. */
-async function tally(words: string[]): Promise<{ code: number; stdout: string }> {
-  const child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+async function tally(args: readonly string[]): Promise<{ code: number; stdout: string }> {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     stdout += text;
@@ -113,10 +165,10 @@ async function tally(words: string[]): Promise<{ code: number; stdout: string }>
   return { code, stdout };
 }
 
-async function must(words: string[]): Promise<string> {
-  const { code, stdout } = await tally(words);
+async function must(args: readonly string[]): Promise<string> {
+  const { code, stdout } = await tally(args);
   if (code !== 0) {
-    say(`tally ${words.join(' ')} ended with ${code}`);
+    say(`tally ${args.join(' ')} ended with ${code}`);
     process.exit(1);
   }
   return stdout.trimEnd();

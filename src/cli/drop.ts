@@ -14,7 +14,7 @@ import type { Args, Command } from './command.ts';
 
 export const drop: Command = {
   name: 'drop',
-  summary: 'remove a job\'s state and tables, on the record',
+  summary: "remove a job's state and tables, on the record",
   usage: 'JOB --data DIR --yes [--clickhouse URL]',
   positionals: { min: 1, max: 1 },
   options: {
@@ -25,9 +25,16 @@ export const drop: Command = {
   required: ['data'],
   examples: ['tally drop ads-insights --data ./data --yes'],
   async run(args: Args): Promise<number> {
-    const job = args.positionals[0]!, dir = String(args.values['data']);
-    if (!/^[a-z][a-z0-9-]*$/.test(job)) throw usage('E_USAGE', `${job} is not the name of a job`, 'give the job\'s name, not its file: tally status --data DIR lists them');
-    if (args.values['yes'] !== true) throw usage('E_USAGE', `this removes all that ${job} has counted: its state and its tables`, `if you mean it: tally drop ${job} --data ${dir} --yes`);
+    const job = args.positionals[0]!,
+      dir = String(args.values['data']);
+    if (!/^[a-z][a-z0-9-]*$/.test(job))
+      throw usage('E_USAGE', `${job} is not the name of a job`, "give the job's name, not its file: tally status --data DIR lists them");
+    if (args.values['yes'] !== true)
+      throw usage(
+        'E_USAGE',
+        `this removes all that ${job} has counted: its state and its tables`,
+        `if you mean it: tally drop ${job} --data ${dir} --yes`,
+      );
     if (!existsSync(dir)) throw new TallyError('E_DATA_MISSING', `there is no data directory ${dir}`, 'look for a slip in --data', 3);
     const warn = (sentence: string): void => void process.stderr.write(`tally: ${sentence}\n`);
     const data = await openData(dir);

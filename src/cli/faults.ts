@@ -28,16 +28,40 @@ export function operatingFault(thrown: unknown): TallyError | undefined {
     const where = path ?? 'a file';
     const words = error.message;
     if (code === 'ENOSPC' || code === 'EDQUOT' || /No space left on device|Disk quota exceeded/.test(words)) {
-      return new TallyError('E_DISK_FULL', `no space is left on the disk: ${oneLine(words)}.`, 'make room and start again: nothing that was committed is lost.', EXIT_FAULT, error);
+      return new TallyError(
+        'E_DISK_FULL',
+        `no space is left on the disk: ${oneLine(words)}.`,
+        'make room and start again: nothing that was committed is lost.',
+        EXIT_FAULT,
+        error,
+      );
     }
     if (code === 'EROFS' || /Read-only file system/.test(words)) {
-      return new TallyError('E_NOT_WRITABLE', `${where} lies on a read-only file system.`, 'give a place that may be written to.', EXIT_FAULT, error);
+      return new TallyError(
+        'E_NOT_WRITABLE',
+        `${where} lies on a read-only file system.`,
+        'give a place that may be written to.',
+        EXIT_FAULT,
+        error,
+      );
     }
     if (code === 'EACCES' || code === 'EPERM' || /Permission denied/.test(words)) {
-      return new TallyError('E_NOT_WRITABLE', `${where} may not be read or written: ${oneLine(words)}.`, 'give this user the right to, or another place.', EXIT_FAULT, error);
+      return new TallyError(
+        'E_NOT_WRITABLE',
+        `${where} may not be read or written: ${oneLine(words)}.`,
+        'give this user the right to, or another place.',
+        EXIT_FAULT,
+        error,
+      );
     }
     if (syscall !== undefined && code !== undefined) {
-      return new TallyError('E_IO', `the operating system refused: ${oneLine(words)}.`, 'check the path, the disk and the limits of this user (ulimit -a).', EXIT_FAULT, error);
+      return new TallyError(
+        'E_IO',
+        `the operating system refused: ${oneLine(words)}.`,
+        'check the path, the disk and the limits of this user (ulimit -a).',
+        EXIT_FAULT,
+        error,
+      );
     }
   }
   return undefined;

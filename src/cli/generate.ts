@@ -13,13 +13,16 @@ import type { Args, Command } from './command.ts';
 import { wholeNumber } from './numbers.ts';
 import { startProgress } from './progress.ts';
 
-const EVENTS_MAX = 10_000_000_000, KEYS_MAX = 5_000_000, SEED_MAX = 2 ** 32 - 1;
+const EVENTS_MAX = 10_000_000_000,
+  KEYS_MAX = 5_000_000,
+  SEED_MAX = 2 ** 32 - 1;
 const CHUNK_BYTES = 256 * 1024;
 
 export const generate: Command = {
   name: 'generate',
   summary: 'make events by a contract: lines on stdout, or all topics of a job',
-  usage: '(--contract C | --job JOB --log LOG [--partitions P]) --events N [--seed K] [--duplicates 0.03] [--late 0.01] [--malformed 0.005] [--keys 10000] [--start T] [--span 24h] [--contracts DIR]',
+  usage:
+    '(--contract C | --job JOB --log LOG [--partitions P]) --events N [--seed K] [--duplicates 0.03] [--late 0.01] [--malformed 0.005] [--keys 10000] [--start T] [--span 24h] [--contracts DIR]',
   positionals: { min: 0, max: 0 },
   options: {
     contract: { type: 'string', placeholder: 'C', help: 'events of this contract, as lines on stdout' },
@@ -53,37 +56,59 @@ type Values = Args['values'];
 const text = (values: Values, name: string): string | undefined => (typeof values[name] === 'string' ? values[name] : undefined);
 
 async function run(args: Args): Promise<number> {
-  const { values } = args, job = text(values, 'job'), contract = text(values, 'contract');
-  if ((job === undefined) === (contract === undefined)) throw usage('E_USAGE', 'tally generate needs either --contract or --job.', 'tally generate --help shows what it takes.');
+  const { values } = args,
+    job = text(values, 'job'),
+    contract = text(values, 'contract');
+  if ((job === undefined) === (contract === undefined))
+    throw usage('E_USAGE', 'tally generate needs either --contract or --job.', 'tally generate --help shows what it takes.');
   const options = optionsOf(values);
   return job === undefined ? toStdout(contract!, values, options) : intoLog(job, values, options);
 }
 
 async function intoLog(job: string, values: Values, options: GenerateOptions): Promise<number> {
-  const log = text(values, 'log'), partitions = text(values, 'partitions'), compression = text(values, 'compression');
+  const log = text(values, 'log'),
+    partitions = text(values, 'partitions'),
+    compression = text(values, 'compression');
   if (log === undefined) throw usage('E_USAGE', '--job needs --log, the log that the events go to.', 'for example --log ./log');
-  for (const name of ['id', 'time']) if (values[name] !== undefined) throw usage('E_USAGE', `--${name} goes with --contract; a job says it itself.`, `leave --${name} out`);
+  for (const name of ['id', 'time'])
+    if (values[name] !== undefined) throw usage('E_USAGE', `--${name} goes with --contract; a job says it itself.`, `leave --${name} out`);
   refuseKafka(log);
   const { plan, contracts } = await loadJob(job, text(values, 'contracts'));
-  const progress = startProgress('generate'), { id: _id, time: _time, dimensions: _dimensions, fenceMs: _fence, horizonMs: _horizon, ...said } = options;
+  const progress = startProgress('generate'),
+    { id: _id, time: _time, dimensions: _dimensions, fenceMs: _fence, horizonMs: _horizon, ...said } = options;
   const made = generateLog(plan, contracts, log, {
-    ...said, ...(partitions === undefined ? {} : { partitions: wholeNumber('--partitions', partitions, 1, PARTITIONS_MAX) }),
+    ...said,
+    ...(partitions === undefined ? {} : { partitions: wholeNumber('--partitions', partitions, 1, PARTITIONS_MAX) }),
     ...(compression === undefined ? {} : { compression: checkCompression(compression) }),
     onProgress: (done) => progress.update(`${done.toLocaleString('en')} of ${options.events.toLocaleString('en')} records`),
   });
   progress.done();
-  process.stderr.write(`${made.records.toLocaleString('en')} records: ${Object.entries(made.topics).map(([topic, n]) => `${n.toLocaleString('en')} in ${topic}`).join(', ')}\n`);
+  process.stderr.write(
+    `${made.records.toLocaleString('en')} records: ${Object.entries(made.topics)
+      .map(([topic, n]) => `${n.toLocaleString('en')} in ${topic}`)
+      .join(', ')}\n`,
+  );
   return 0;
 }
 
 async function toStdout(id: string, values: Values, options: GenerateOptions): Promise<number> {
   for (const name of ['log', 'partitions', 'compression']) {
-    if (values[name] !== undefined) throw usage('E_USAGE', `--${name} goes with --job; lines of a contract go to stdout.`, 'tally produce puts lines into a log.');
+    if (values[name] !== undefined)
+      throw usage('E_USAGE', `--${name} goes with --job; lines of a contract go to stdout.`, 'tally produce puts lines into a log.');
   }
-  const { contracts } = loadContracts(text(values, 'contracts') ?? shippedContracts()), contract = contracts.get(id);
-  if (contract === undefined) throw usage('E_CONTRACT', `There is no contract "${id}"${didYouMean(id, [...contracts.keys()])}`, `There are: ${[...contracts.keys()].join(', ')}.`);
-  const source = new EventSource([contract], options), { line } = source, progress = startProgress('generate');
-  let chunk = Buffer.allocUnsafe(CHUNK_BYTES), filled = 0;
+  const { contracts } = loadContracts(text(values, 'contracts') ?? shippedContracts()),
+    contract = contracts.get(id);
+  if (contract === undefined)
+    throw usage(
+      'E_CONTRACT',
+      `There is no contract "${id}"${didYouMean(id, [...contracts.keys()])}`,
+      `There are: ${[...contracts.keys()].join(', ')}.`,
+    );
+  const source = new EventSource([contract], options),
+    { line } = source,
+    progress = startProgress('generate');
+  let chunk = Buffer.allocUnsafe(CHUNK_BYTES),
+    filled = 0;
   for (let n = 0; n < options.events; n++) {
     source.make(n);
     if (filled + line.length + 1 > chunk.length) {
@@ -107,15 +132,24 @@ async function put(bytes: Uint8Array): Promise<void> {
 }
 
 function optionsOf(values: Values): GenerateOptions {
-  const whole = (name: string, usual: number, least: number, most: number): number => (values[name] === undefined ? usual : wholeNumber(`--${name}`, String(values[name]), least, most));
+  const whole = (name: string, usual: number, least: number, most: number): number =>
+    values[name] === undefined ? usual : wholeNumber(`--${name}`, String(values[name]), least, most);
   const options: GenerateOptions = {
     ...DEFAULTS,
-    events: whole('events', DEFAULTS.events, 0, EVENTS_MAX), seed: whole('seed', DEFAULTS.seed, 0, SEED_MAX), keys: whole('keys', DEFAULTS.keys, 1, KEYS_MAX),
-    duplicates: share(values, 'duplicates', DEFAULTS.duplicates), late: share(values, 'late', DEFAULTS.late),
-    malformed: share(values, 'malformed', DEFAULTS.malformed), conflicts: share(values, 'conflicts', DEFAULTS.conflicts),
-    startMs: startOf(text(values, 'start')), spanMs: durationOf(text(values, 'span')), id: text(values, 'id') ?? null, time: text(values, 'time') ?? null,
+    events: whole('events', DEFAULTS.events, 0, EVENTS_MAX),
+    seed: whole('seed', DEFAULTS.seed, 0, SEED_MAX),
+    keys: whole('keys', DEFAULTS.keys, 1, KEYS_MAX),
+    duplicates: share(values, 'duplicates', DEFAULTS.duplicates),
+    late: share(values, 'late', DEFAULTS.late),
+    malformed: share(values, 'malformed', DEFAULTS.malformed),
+    conflicts: share(values, 'conflicts', DEFAULTS.conflicts),
+    startMs: startOf(text(values, 'start')),
+    spanMs: durationOf(text(values, 'span')),
+    id: text(values, 'id') ?? null,
+    time: text(values, 'time') ?? null,
   };
-  if (options.duplicates + options.malformed + options.conflicts > 1) throw usage('E_USAGE', '--duplicates, --malformed and --conflicts are more than all records together.', 'they are shares: 0.03 is 3 %');
+  if (options.duplicates + options.malformed + options.conflicts > 1)
+    throw usage('E_USAGE', '--duplicates, --malformed and --conflicts are more than all records together.', 'they are shares: 0.03 is 3 %');
   return options;
 }
 
@@ -137,7 +171,8 @@ const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_0
 
 function durationOf(said: string | undefined): number {
   if (said === undefined) return DEFAULTS.spanMs;
-  const m = /^(\d{1,9})([smhd])$/.exec(said), ms = m === null ? 0 : Number(m[1]) * UNITS[m[2]!]!;
+  const m = /^(\d{1,9})([smhd])$/.exec(said),
+    ms = m === null ? 0 : Number(m[1]) * UNITS[m[2]!]!;
   if (ms > 0 && ms <= 36_500 * UNITS.d!) return ms;
   throw usage('E_USAGE', `--span is a number with s, m, h or d, not ${said}.`, 'for example --span 24h');
 }

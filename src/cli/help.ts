@@ -12,7 +12,10 @@ Usage: tally COMMAND ...
 Commands:
 ${columns(rows)}
 Options:
-${columns([['--help', 'this text; tally COMMAND --help: that of a command, with examples'], ['--version', 'the version']])}
+${columns([
+  ['--help', 'this text; tally COMMAND --help: that of a command, with examples'],
+  ['--version', 'the version'],
+])}
 Exit codes: 0 fine, 1 the answer is no, 2 wrong use or a faulty job or contract, 3 an operating fault, 70 a bug.
 `;
 }

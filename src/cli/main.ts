@@ -47,7 +47,8 @@ async function main(words: readonly string[]): Promise<number> {
     if (rest[0] !== undefined) return print(helpOf(await load(rest[0])));
     return print(helpOfAll(await Promise.all(commandNames.map(load))));
   }
-  if (first.startsWith('-')) throw wrongUse(`tally has no option ${first}.`, 'the command comes first: tally COMMAND ...; tally --help lists them.');
+  if (first.startsWith('-'))
+    throw wrongUse(`tally has no option ${first}.`, 'the command comes first: tally COMMAND ...; tally --help lists them.');
   const command = await load(first);
   const args = parse(command, rest);
   return asksHelp(args) ? print(helpOf(command)) : command.run(args);

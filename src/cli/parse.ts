@@ -20,7 +20,9 @@ export function parse(command: Command, words: readonly string[]): Args {
   const { tokens } = parseArgs({
     args: [...words],
     options: { ...Object.fromEntries(Object.entries(command.options).map(([name, o]) => [name, { type: o.type }])), ...EVERYWHERE },
-    strict: false, allowPositionals: true, tokens: true,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
   });
   const values: Record<string, string | boolean> = {};
   const positionals: string[] = [];
@@ -60,7 +62,10 @@ function valueOf(command: Command, token: OptionToken): string | boolean {
   if (value === undefined || value === '') throw wrongUse(`${token.rawName} needs a value: ${option.placeholder ?? 'VALUE'}.`, see);
   // `--log --data x`: the value was forgotten, and the next option would be taken for it.
   if (token.inlineValue !== true && /^-[^\d]/.test(value)) {
-    throw wrongUse(`${token.rawName} needs a value, and ${value} looks like an option.`, `write ${token.rawName}=${value} if it is the value.`);
+    throw wrongUse(
+      `${token.rawName} needs a value, and ${value} looks like an option.`,
+      `write ${token.rawName}=${value} if it is the value.`,
+    );
   }
   return value;
 }
@@ -68,5 +73,9 @@ function valueOf(command: Command, token: OptionToken): string | boolean {
 function checkPositionals(command: Command, positionals: readonly string[], see: string): void {
   const { min, max } = command.positionals;
   if (positionals.length < min) throw wrongUse(`something is missing: tally ${command.name} ${command.usage}`, see);
-  if (positionals.length > max) throw wrongUse(`${positionals[max]} is one word too many: tally ${command.name} ${command.usage}`, `quote what has spaces in it. ${see}`);
+  if (positionals.length > max)
+    throw wrongUse(
+      `${positionals[max]} is one word too many: tally ${command.name} ${command.usage}`,
+      `quote what has spaces in it. ${see}`,
+    );
 }

@@ -23,7 +23,11 @@ export const produce: Command = {
     log: { type: 'string', placeholder: 'LOG', help: 'the directory of the log; made when it is missing' },
     topic: { type: 'string', placeholder: 'T', help: 'the topic; made when it is missing' },
     partitions: { type: 'string', placeholder: 'N', help: 'partitions of a new topic (default 1); a topic that exists must have as many' },
-    key: { type: 'string', placeholder: 'FIELD', help: "the record key is this top-level field's text, and chooses the partition as Kafka does" },
+    key: {
+      type: 'string',
+      placeholder: 'FIELD',
+      help: "the record key is this top-level field's text, and chooses the partition as Kafka does",
+    },
     compression: { type: 'string', placeholder: 'CODEC', help: 'none, lz4 (default) or zstd' },
   },
   required: ['log', 'topic'],
@@ -35,12 +39,15 @@ export const produce: Command = {
 };
 
 async function runProduce(args: Args): Promise<number> {
-  const log = args.values['log'] as string, topic = args.values['topic'] as string, keyField = args.values['key'] as string | undefined;
+  const log = args.values['log'] as string,
+    topic = args.values['topic'] as string,
+    keyField = args.values['key'] as string | undefined;
   refuseKafka(log);
   checkTopicName(topic);
   const partitions = wholeNumber(args.values['partitions'] as string | undefined);
   const compression = checkCompression((args.values['compression'] as string | undefined) ?? 'lz4');
-  const file = args.positionals[0] ?? '-', input = openInput(file);
+  const file = args.positionals[0] ?? '-',
+    input = openInput(file);
   const writer = new TopicWriter(log, topic, { compression, ...(partitions === undefined ? {} : { partitions }) });
   const stop = new StopSignal();
   try {
@@ -49,7 +56,9 @@ async function runProduce(args: Args): Promise<number> {
     stop.release();
     writer.close();
   }
-  process.stderr.write(`${writer.records} records appended to ${topic} (${writer.partitions} partition${writer.partitions === 1 ? '' : 's'})${stop.stopped ? ', then stopped' : ''}\n`);
+  process.stderr.write(
+    `${writer.records} records appended to ${topic} (${writer.partitions} partition${writer.partitions === 1 ? '' : 's'})${stop.stopped ? ', then stopped' : ''}\n`,
+  );
   return 0;
 }
 

@@ -4,7 +4,8 @@
  */
 import { monotonicMs } from '../clock.ts';
 
-const WAIT_MS = 1000, EVERY_MS = 100;
+const WAIT_MS = 1000,
+  EVERY_MS = 100;
 const CLEAR_LINE = '\r\u001b[K';
 
 export interface Progress {
@@ -21,7 +22,8 @@ export interface ProgressTarget {
 export function startProgress(label: string, target: ProgressTarget = process.stderr, now: () => number = monotonicMs): Progress {
   if (target.isTTY !== true) return { update: () => {}, done: () => {} };
   const start = now();
-  let drawn = Number.NEGATIVE_INFINITY, isShown = false;
+  let drawn = Number.NEGATIVE_INFINITY,
+    isShown = false;
   return {
     update(text) {
       const at = now();

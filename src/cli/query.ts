@@ -23,7 +23,8 @@ const ENGINE_WAIT_MS = 30_000;
 const LOOK_MS = 300;
 /** A question may take its time; ClickHouse says nothing until the first rows. */
 const REQUEST_MS = 3_600_000;
-const READONLY = '164', ACCESS_DENIED = '497';
+const READONLY = '164',
+  ACCESS_DENIED = '497';
 
 export const query: Command = {
   name: 'query',
@@ -32,8 +33,16 @@ export const query: Command = {
   positionals: { min: 1, max: 1 },
   options: {
     data: { type: 'string', placeholder: 'DIR', help: 'the data directory of the run; its embedded ClickHouse answers' },
-    clickhouse: { type: 'string', placeholder: 'URL', help: 'a ClickHouse server: http://user:password@host:8123/database (password also by TALLY_CLICKHOUSE_PASSWORD)' },
-    format: { type: 'string', placeholder: 'FORMAT', help: 'any format of ClickHouse: JSONEachRow, CSVWithNames, Parquet, ... (PrettyCompact on a terminal, else TSVWithNames)' },
+    clickhouse: {
+      type: 'string',
+      placeholder: 'URL',
+      help: 'a ClickHouse server: http://user:password@host:8123/database (password also by TALLY_CLICKHOUSE_PASSWORD)',
+    },
+    format: {
+      type: 'string',
+      placeholder: 'FORMAT',
+      help: 'any format of ClickHouse: JSONEachRow, CSVWithNames, Parquet, ... (PrettyCompact on a terminal, else TSVWithNames)',
+    },
   },
   examples: [
     'tally query --data data "SELECT * FROM ads_hourly ORDER BY window_start LIMIT 10"',
@@ -44,7 +53,8 @@ export const query: Command = {
 };
 
 async function run(args: Args): Promise<number> {
-  const sql = args.positionals[0]!, { data, clickhouse, format } = args.values as Record<string, string | undefined>;
+  const sql = args.positionals[0]!,
+    { data, clickhouse, format } = args.values as Record<string, string | undefined>;
   if ((data === undefined) === (clickhouse === undefined)) {
     throw usage('E_USAGE', 'tally query needs either --data or --clickhouse.', 'tally query --help shows what it takes.');
   }
@@ -56,15 +66,22 @@ async function run(args: Args): Promise<number> {
 }
 
 const settingsFor = (format: string): Record<string, string | number> => ({
-  readonly: '2', default_format: format, cancel_http_readonly_queries_on_client_close: 1,
-  output_format_json_quote_64bit_integers: 1, output_format_json_quote_decimals: 1,
+  readonly: '2',
+  default_format: format,
+  cancel_http_readonly_queries_on_client_close: 1,
+  output_format_json_quote_64bit_integers: 1,
+  output_format_json_quote_decimals: 1,
 });
 
 /** With the engine of the run that is on, or with one of its own. */
 export async function withData<T>(data: string, use: (reader: Endpoint) => Promise<T>): Promise<T> {
   const dir = path.join(data, 'clickhouse');
   if (!existsSync(dir)) {
-    throw usage('E_DATA_MISSING', `${data} ${existsSync(data) ? 'has no tables' : 'does not exist'}: nothing was run there.`, `Run a job first: tally run JOB --log LOG --data ${data}`);
+    throw usage(
+      'E_DATA_MISSING',
+      `${data} ${existsSync(data) ? 'has no tables' : 'does not exist'}: nothing was run there.`,
+      `Run a job first: tally run JOB --log LOG --data ${data}`,
+    );
   }
   const until = monotonicMs() + ENGINE_WAIT_MS;
   for (;;) {
@@ -108,7 +125,12 @@ async function print(client: Client, sql: string, settings: Record<string, strin
       if (!process.stdout.write(bytes)) await once(process.stdout, 'drain');
     }
   } catch (error) {
-    if (error instanceof ClickHouseError && error.code === READONLY && settings['readonly'] !== undefined && /setting/.test(error.message)) {
+    if (
+      error instanceof ClickHouseError &&
+      error.code === READONLY &&
+      settings['readonly'] !== undefined &&
+      /setting/.test(error.message)
+    ) {
       // This user may only read as it is, and may choose no settings.
       return print(client, sql, { default_format: settings['default_format']! });
     }
@@ -117,15 +139,41 @@ async function print(client: Client, sql: string, settings: Record<string, strin
 }
 
 function fault(error: unknown, hasBegun: boolean): unknown {
-  if (error instanceof BrokenAnswer) return new TallyError('E_QUERY', `The answer broke off: ${error.message}.`, 'What was printed is a part of the answer.', EXIT_FAULT, error);
+  if (error instanceof BrokenAnswer)
+    return new TallyError(
+      'E_QUERY',
+      `The answer broke off: ${error.message}.`,
+      'What was printed is a part of the answer.',
+      EXIT_FAULT,
+      error,
+    );
   if (!(error instanceof ClickHouseError)) {
-    return hasBegun ? new TallyError('E_QUERY', `The answer broke off: ${brokenBy(error)}.`, 'What was printed is a part of the answer.', EXIT_FAULT, error) : askFault('the query', error);
+    return hasBegun
+      ? new TallyError(
+          'E_QUERY',
+          `The answer broke off: ${brokenBy(error)}.`,
+          'What was printed is a part of the answer.',
+          EXIT_FAULT,
+          error,
+        )
+      : askFault('the query', error);
   }
   if (isAuthentication(error)) return askFault('the query', error);
-  if (isTooMuch(error)) return new TallyError('E_QUERY', `${messageOf(error)}.`, 'The query asks for more than this ClickHouse may use: narrow it, by window_start for example.', EXIT_FAULT, error);
-  const hint = error.code === READONLY || error.code === ACCESS_DENIED ? 'tally query only reads.' : 'The tables: tally query ... "SHOW TABLES"; the columns of one: "DESCRIBE ads_hourly".';
+  if (isTooMuch(error))
+    return new TallyError(
+      'E_QUERY',
+      `${messageOf(error)}.`,
+      'The query asks for more than this ClickHouse may use: narrow it, by window_start for example.',
+      EXIT_FAULT,
+      error,
+    );
+  const hint =
+    error.code === READONLY || error.code === ACCESS_DENIED
+      ? 'tally query only reads.'
+      : 'The tables: tally query ... "SHOW TABLES"; the columns of one: "DESCRIBE ads_hourly".';
   return new TallyError('E_QUERY', `${messageOf(error)}.`, hint, EXIT_USAGE, error);
 }
 
 /** Bytes that had come but were not read yet are lost with the connection, and ClickHouse's own words with them. */
-const brokenBy = (error: unknown): string => (error instanceof Error && error.message === 'aborted' ? 'ClickHouse gave up in the middle of it' : messageOf(error));
+const brokenBy = (error: unknown): string =>
+  error instanceof Error && error.message === 'aborted' ? 'ClickHouse gave up in the middle of it' : messageOf(error);

@@ -18,7 +18,7 @@ interface JobStatus extends Omit<RunStatus, 'running'> {
 
 export const status: Command = {
   name: 'status',
-  summary: 'how far a data directory\'s jobs are',
+  summary: "how far a data directory's jobs are",
   usage: '--data DIR [--json]',
   positionals: { min: 0, max: 0 },
   options: {
@@ -29,18 +29,28 @@ export const status: Command = {
   examples: ['tally status --data ./data', 'tally status --data ./data --json'],
   async run(args: Args): Promise<number> {
     const dir = String(args.values['data']);
-    if (!existsSync(dir)) throw new TallyError('E_DATA_MISSING', `there is no data directory ${dir}`, 'tally run JOB --log LOG --data DIR makes one', 3);
+    if (!existsSync(dir))
+      throw new TallyError('E_DATA_MISSING', `there is no data directory ${dir}`, 'tally run JOB --log LOG --data DIR makes one', 3);
     const isHeld = isLocked(dir);
-    const jobs = jobsOnDisk(dir).map((job) => readStatus(dir, job)).filter((s) => s !== undefined)
+    const jobs = jobsOnDisk(dir)
+      .map((job) => readStatus(dir, job))
+      .filter((s) => s !== undefined)
       .map((s): JobStatus => ({ ...s, running: s.running && isHeld && isAlive(s.pid), state_bytes: bytesUnder(jobDir(dir, s.job)) }));
-    const said = readConnection(engineDir(dir)), connection = said !== undefined && (await answers(said)) ? said : undefined;
+    const said = readConnection(engineDir(dir)),
+      connection = said !== undefined && (await answers(said)) ? said : undefined;
     if (args.values['json'] === true) {
-      process.stdout.write(`${JSON.stringify({ data: path.resolve(dir), running: isHeld, clickhouse: connection === undefined ? null : { url: connection.url, user: connection.user, database: connection.database }, jobs })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ data: path.resolve(dir), running: isHeld, clickhouse: connection === undefined ? null : { url: connection.url, user: connection.user, database: connection.database }, jobs })}\n`,
+      );
       return 0;
     }
     if (jobs.length === 0) process.stdout.write('no job has run here yet\n');
     for (const job of jobs) printJob(job);
-    process.stdout.write(connection === undefined ? 'ClickHouse: not running; `tally query` starts it\n' : `ClickHouse: ${connection.url}, user ${connection.user}, password in ${path.join(engineDir(dir), 'connection.json')}\n`);
+    process.stdout.write(
+      connection === undefined
+        ? 'ClickHouse: not running; `tally query` starts it\n'
+        : `ClickHouse: ${connection.url}, user ${connection.user}, password in ${path.join(engineDir(dir), 'connection.json')}\n`,
+    );
     return 0;
   },
 };
@@ -72,9 +82,11 @@ function printJob(s: JobStatus): void {
 
 function shardLines(s: ShardStatus): string[] {
   return [
-    `  shard ${s.shard}: watermark ${iso(s.watermark)}, ${s.openWindows} open windows with ${s.windowRows.toLocaleString('en')} rows, ${s.identities.toLocaleString('en')} identities`
-    + `, outbox ${s.outboxRows.toLocaleString('en')} rows (${megabytes(s.outboxBytes)})${s.paused ? ', paused until ClickHouse takes them' : ''}`,
-    ...s.partitions.map((p) => `    ${p.topic}/${p.partition}: offset ${p.offset} of ${p.end}, ${(p.end - p.offset).toLocaleString('en')} behind`),
+    `  shard ${s.shard}: watermark ${iso(s.watermark)}, ${s.openWindows} open windows with ${s.windowRows.toLocaleString('en')} rows, ${s.identities.toLocaleString('en')} identities` +
+      `, outbox ${s.outboxRows.toLocaleString('en')} rows (${megabytes(s.outboxBytes)})${s.paused ? ', paused until ClickHouse takes them' : ''}`,
+    ...s.partitions.map(
+      (p) => `    ${p.topic}/${p.partition}: offset ${p.offset} of ${p.end}, ${(p.end - p.offset).toLocaleString('en')} behind`,
+    ),
   ];
 }
 

@@ -25,7 +25,11 @@ export const verify: Command = {
   options: {
     log: { type: 'string', placeholder: 'LOG', help: 'the directory of the log that the job has read' },
     data: { type: 'string', placeholder: 'DIR', help: 'the data directory of the run' },
-    clickhouse: { type: 'string', placeholder: 'URL', help: 'the ClickHouse server that the tables are in, when it is not the embedded one' },
+    clickhouse: {
+      type: 'string',
+      placeholder: 'URL',
+      help: 'the ClickHouse server that the tables are in, when it is not the embedded one',
+    },
     contracts: { type: 'string', placeholder: 'DIR', help: 'read the contracts from here' },
     limit: { type: 'string', placeholder: 'N', help: `how many differences are shown (${DIFFERENCES_SHOWN}); all are counted` },
     json: { type: 'boolean', help: 'print one JSON object' },
@@ -34,8 +38,11 @@ export const verify: Command = {
   examples: ['tally verify ads-insights --log ./log --data ./data', 'tally verify ads-insights --log ./log --data ./data --json'],
   async run(args: Args): Promise<number> {
     const text = (name: string): string | undefined => (typeof args.values[name] === 'string' ? args.values[name] : undefined);
-    const log = text('log')!, data = text('data'), clickhouse = text('clickhouse');
-    if (data === undefined && clickhouse === undefined) throw usage('E_USAGE', 'tally verify needs --data, or --clickhouse.', 'tally verify --help shows what it takes.');
+    const log = text('log')!,
+      data = text('data'),
+      clickhouse = text('clickhouse');
+    if (data === undefined && clickhouse === undefined)
+      throw usage('E_USAGE', 'tally verify needs --data, or --clickhouse.', 'tally verify --help shows what it takes.');
     const limit = text('limit') === undefined ? DIFFERENCES_SHOWN : wholeNumber('--limit', text('limit')!, 0, 1_000_000);
     checkLogDir(log);
     const job = await loadJob(args.positionals[0]!, text('contracts'));
@@ -49,13 +56,24 @@ export const verify: Command = {
 };
 
 async function recount(endpoint: Endpoint, job: LoadedJob, logDir: string, limit: number): Promise<VerifyResult> {
-  const client = makeClient(endpoint, { connections: 1, requestMs: REQUEST_MS }), progress = startProgress('verify');
+  const client = makeClient(endpoint, { connections: 1, requestMs: REQUEST_MS }),
+    progress = startProgress('verify');
   const ask: VerifyOptions['ask'] = (sql) => rows<Record<string, unknown>>(client, sql);
   try {
     const generation = await latestGeneration(ask, job.plan);
     return await verifyJob({
-      plan: job.plan, contracts: job.contracts, logDir, ask, generation, limit,
-      onProgress: (p) => progress.update(p.stage === 'recount' ? `${p.done.toLocaleString('en')} of ${p.total.toLocaleString('en')} records` : `table ${p.done + 1} of ${p.total}`),
+      plan: job.plan,
+      contracts: job.contracts,
+      logDir,
+      ask,
+      generation,
+      limit,
+      onProgress: (p) =>
+        progress.update(
+          p.stage === 'recount'
+            ? `${p.done.toLocaleString('en')} of ${p.total.toLocaleString('en')} records`
+            : `table ${p.done + 1} of ${p.total}`,
+        ),
     });
   } finally {
     progress.done();
@@ -67,7 +85,13 @@ function print(r: VerifyResult): void {
   const number = (n: number): string => n.toLocaleString('en');
   for (const d of r.differences) process.stdout.write(`${d.sentence}\n`);
   if (r.total > r.differences.length) process.stdout.write(`... and ${number(r.total - r.differences.length)} more\n`);
-  const compared = Object.entries(r.rows).map(([view, n]) => `${number(n)} rows of ${view}`).join(', ');
-  process.stdout.write(`${number(r.records)} records: ${number(r.counted)} counted, ${number(r.duplicate)} duplicate, ${number(r.conflict)} conflict, ${number(r.quarantined)} quarantined\n`);
-  process.stdout.write(`${compared}\n${r.ok ? 'everything is as it should be' : `${number(r.total)} difference${r.total === 1 ? '' : 's'}`}\n`);
+  const compared = Object.entries(r.rows)
+    .map(([view, n]) => `${number(n)} rows of ${view}`)
+    .join(', ');
+  process.stdout.write(
+    `${number(r.records)} records: ${number(r.counted)} counted, ${number(r.duplicate)} duplicate, ${number(r.conflict)} conflict, ${number(r.quarantined)} quarantined\n`,
+  );
+  process.stdout.write(
+    `${compared}\n${r.ok ? 'everything is as it should be' : `${number(r.total)} difference${r.total === 1 ? '' : 's'}`}\n`,
+  );
 }

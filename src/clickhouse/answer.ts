@@ -10,7 +10,11 @@ const ERROR_BYTES_MAX = 64 * 1024;
 
 export class BrokenAnswer extends Error {}
 
-export async function* answer(client: Client, sql: string, settings: Readonly<Record<string, string | number>>): AsyncGenerator<Uint8Array> {
+export async function* answer(
+  client: Client,
+  sql: string,
+  settings: Readonly<Record<string, string | number>>,
+): AsyncGenerator<Uint8Array> {
   const { stream, response_headers } = await client.exec({ query: sql, clickhouse_settings: { ...settings } });
   const tag = response_headers[EXCEPTION_TAG_HEADER_NAME];
   try {
@@ -32,7 +36,8 @@ async function* whole(stream: AsyncIterable<Buffer>, isExpected: () => boolean):
 
 export async function* untilException(stream: AsyncIterable<Buffer>, tag: string): AsyncGenerator<Uint8Array> {
   const mark = Buffer.from(`__exception__\r\n${tag}\r\n`);
-  let held: Buffer = Buffer.alloc(0), isBroken = false;
+  let held: Buffer = Buffer.alloc(0),
+    isBroken = false;
   for await (const chunk of whole(stream, () => isBroken)) {
     held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
     if (isBroken) {
@@ -56,6 +61,7 @@ export async function* untilException(stream: AsyncIterable<Buffer>, tag: string
     if (held.length > 0) yield held;
     return;
   }
-  const text = held.toString(), end = text.lastIndexOf(`${tag}\r\n__exception__`);
+  const text = held.toString(),
+    end = text.lastIndexOf(`${tag}\r\n__exception__`);
   throw new BrokenAnswer(cleanMessage((end < 0 ? text : text.slice(0, end)).replace(/\n\d+ $/, '')));
 }

@@ -15,16 +15,23 @@ const PASSWORD_VARIABLE = 'TALLY_CLICKHOUSE_PASSWORD';
 
 export function parseEndpoint(text: string, env: Readonly<Record<string, string | undefined>> = process.env): Endpoint {
   const wrong = (what: string): never => {
-    throw usage('E_CLICKHOUSE_URL', `--clickhouse ${what}.`, 'For example --clickhouse http://user@host:8123/tally, with the password in TALLY_CLICKHOUSE_PASSWORD.');
+    throw usage(
+      'E_CLICKHOUSE_URL',
+      `--clickhouse ${what}.`,
+      'For example --clickhouse http://user@host:8123/tally, with the password in TALLY_CLICKHOUSE_PASSWORD.',
+    );
   };
   if (!URL.canParse(text)) return wrong('is not a URL');
   const url = new URL(text);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return wrong(`speaks HTTP, not ${url.protocol.slice(0, -1)}`);
   const database = decodeURIComponent(url.pathname.replaceAll(/^\/+|\/+$/g, ''));
-  if (database !== '' && !/^[A-Za-z_][A-Za-z0-9_]*$/.test(database)) return wrong(`names the database "${database}", which is not a plain name`);
+  if (database !== '' && !/^[A-Za-z_][A-Za-z0-9_]*$/.test(database))
+    return wrong(`names the database "${database}", which is not a plain name`);
   return {
-    url: `${url.protocol}//${url.host}`, username: decodeURIComponent(url.username) || 'default',
-    password: decodeURIComponent(url.password) || (env[PASSWORD_VARIABLE] ?? ''), database: database === '' ? DATABASE : database,
+    url: `${url.protocol}//${url.host}`,
+    username: decodeURIComponent(url.username) || 'default',
+    password: decodeURIComponent(url.password) || (env[PASSWORD_VARIABLE] ?? ''),
+    database: database === '' ? DATABASE : database,
   };
 }
 
@@ -35,8 +42,13 @@ export interface ClientOptions {
 
 export function makeClient(endpoint: Endpoint, o: ClientOptions = {}): Client {
   return createClient({
-    url: endpoint.url, username: endpoint.username, password: endpoint.password, database: endpoint.database,
-    application: 'tally', max_open_connections: o.connections ?? 4, request_timeout: o.requestMs ?? 60_000,
+    url: endpoint.url,
+    username: endpoint.username,
+    password: endpoint.password,
+    database: endpoint.database,
+    application: 'tally',
+    max_open_connections: o.connections ?? 4,
+    request_timeout: o.requestMs ?? 60_000,
     // Shorter than any server's own, so that no request goes out on a socket that the other side has just closed.
     keep_alive: { enabled: true, idle_socket_ttl: 1_500 },
     compression: { request: false, response: false },
@@ -56,7 +68,11 @@ class Silent {
 /** Rows of a small question; 64-bit integers as text. */
 export async function rows<T = Record<string, string>>(client: Client, sql: string): Promise<T[]> {
   try {
-    const result = await client.query({ query: sql, format: 'JSONEachRow', clickhouse_settings: { output_format_json_quote_64bit_integers: 1 } });
+    const result = await client.query({
+      query: sql,
+      format: 'JSONEachRow',
+      clickhouse_settings: { output_format_json_quote_64bit_integers: 1 },
+    });
     return await result.json<T>();
   } catch (error) {
     throw askFault('a question', error);

@@ -45,8 +45,13 @@ export function writePrivate(file: string, text: string): void {
 
 export function notWritable(place: string, cause: unknown): TallyError {
   const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
-  return new TallyError(full ? 'E_DISK_FULL' : 'E_NOT_WRITABLE', `${place} cannot be written: ${(cause as Error).message}.`,
-    full ? 'Make room and start again.' : 'Give a data directory that this user may write to.', undefined, cause);
+  return new TallyError(
+    full ? 'E_DISK_FULL' : 'E_NOT_WRITABLE',
+    `${place} cannot be written: ${(cause as Error).message}.`,
+    full ? 'Make room and start again.' : 'Give a data directory that this user may write to.',
+    undefined,
+    cause,
+  );
 }
 
 export const writeConnection = (dir: string, c: Connection): void => writePrivate(connectionFile(dir), `${JSON.stringify(c, null, 2)}\n`);
@@ -76,9 +81,15 @@ export async function isAlive(c: Connection, timeoutMs: number = 2_000): Promise
 }
 
 /** One small question on a socket of its own, so that nothing keeps a connection to an engine that is to be stopped. */
-export async function ask(c: { url: string; user: string; password: string }, sql: string, timeoutMs: number): Promise<{ ok: boolean; text: string }> {
+export async function ask(
+  c: { url: string; user: string; password: string },
+  sql: string,
+  timeoutMs: number,
+): Promise<{ ok: boolean; text: string }> {
   const response = await fetch(c.url, {
-    method: 'POST', body: sql, signal: AbortSignal.timeout(timeoutMs),
+    method: 'POST',
+    body: sql,
+    signal: AbortSignal.timeout(timeoutMs),
     headers: { 'x-clickhouse-user': c.user, 'x-clickhouse-key': c.password, connection: 'close' },
   });
   return { ok: response.ok, text: await response.text() };

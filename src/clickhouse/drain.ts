@@ -63,7 +63,8 @@ export class OutboxDrain {
   push(written: readonly Written[]): void {
     this.check();
     for (const { key, value } of written) {
-      const entry = decodeOutbox(key, value), last = this.queue.at(-1);
+      const entry = decodeOutbox(key, value),
+        last = this.queue.at(-1);
       if (last !== undefined && last[0]!.version === entry.version) last.push(entry);
       else this.queue.push([entry]);
       this.pendingBytes += entry.body.length;
@@ -105,13 +106,15 @@ export class OutboxDrain {
 
   private work(): void {
     if (this.working !== undefined || this.queue.length === 0 || this.isStopped || this.failure !== undefined) return;
-    this.working = this.rounds().catch((error: unknown) => {
-      this.failure = { error };
-      this.o.onFailed?.(error);
-    }).finally(() => {
-      this.working = undefined;
-      this.work();
-    });
+    this.working = this.rounds()
+      .catch((error: unknown) => {
+        this.failure = { error };
+        this.o.onFailed?.(error);
+      })
+      .finally(() => {
+        this.working = undefined;
+        this.work();
+      });
   }
 
   private async rounds(): Promise<void> {
@@ -126,7 +129,8 @@ export class OutboxDrain {
   }
 
   private nextRound(): OutboxEntry[][] {
-    let n = 0, bytes = 0;
+    let n = 0,
+      bytes = 0;
     while (n < this.queue.length) {
       for (const entry of this.queue[n]!) bytes += entry.body.length;
       if (n > 0 && bytes > ROUND_BYTES_MAX) break;
@@ -137,7 +141,8 @@ export class OutboxDrain {
 
   /** False when the sink was closed before all were acknowledged. */
   private async sendAll(inserts: readonly Insert[]): Promise<boolean> {
-    let next = 0, isWhole = true;
+    let next = 0,
+      isWhole = true;
     const lane = async (): Promise<void> => {
       while (next < inserts.length && isWhole) {
         const insert = inserts[next++]!;
@@ -161,7 +166,8 @@ export class OutboxDrain {
 }
 
 function merge(commits: readonly (readonly OutboxEntry[])[]): Insert[] {
-  const all: Insert[] = [], open = new Map<string, Insert>();
+  const all: Insert[] = [],
+    open = new Map<string, Insert>();
   for (const entries of commits) {
     for (const { target, body, rows } of entries) {
       let insert = open.get(target);

@@ -35,7 +35,13 @@ function takeTerminal(): { pipe: number; master: number } {
     fs.writeSync(2, 'no pseudo terminal is to be had (/dev/pts)\n');
     process.exit(1);
   }
-  const slave = load({ library: 'c', funcName: 'ptsname', retType: T.String, paramsType: [T.I32], paramsValue: [master] }) as unknown as string;
+  const slave = load({
+    library: 'c',
+    funcName: 'ptsname',
+    retType: T.String,
+    paramsType: [T.I32],
+    paramsValue: [master],
+  }) as unknown as string;
   libc('dup2', [T.I32, T.I32], [fs.openSync(slave, READ_WRITE), 0]);
   return { pipe, master };
 }
@@ -60,11 +66,38 @@ process.kill(process.pid, 'SIGKILL');
 /** Blocks until the session ends. Undefined, or what went wrong. */
 function runEngine(): string | undefined {
   const argv = [
-    'clickhouse', '--config-file', config, '--path', dir, '--logger.log', log, '--log-level', 'error', '--interactive',
-    '--disable_suggestion', '--history_file', '/dev/null', '--highlight', '0', '--query', 'SYSTEM START LISTEN HTTP',
+    'clickhouse',
+    '--config-file',
+    config,
+    '--path',
+    dir,
+    '--logger.log',
+    log,
+    '--log-level',
+    'error',
+    '--interactive',
+    '--disable_suggestion',
+    '--history_file',
+    '/dev/null',
+    '--highlight',
+    '0',
+    '--query',
+    'SYSTEM START LISTEN HTTP',
   ];
-  const result = load({ library: 'ch', funcName: 'chdb_query_cmdline', retType: T.External, paramsType: [T.I32, T.StringArray], paramsValue: [argv.length, argv] });
-  const error = load({ library: 'ch', funcName: 'chdb_result_error', retType: T.External, paramsType: [T.External], paramsValue: [result] });
+  const result = load({
+    library: 'ch',
+    funcName: 'chdb_query_cmdline',
+    retType: T.External,
+    paramsType: [T.I32, T.StringArray],
+    paramsValue: [argv.length, argv],
+  });
+  const error = load({
+    library: 'ch',
+    funcName: 'chdb_result_error',
+    retType: T.External,
+    paramsType: [T.External],
+    paramsValue: [result],
+  });
   // A missing text read as a string would crash: it is asked for as a pointer first.
   if (isNullPointer(error as never)) return undefined;
   return restorePointer({ retType: [T.String], paramsValue: wrapPointer([error as never]) })[0] as string;

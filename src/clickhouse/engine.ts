@@ -15,7 +15,18 @@ import { fileURLToPath } from 'node:url';
 import { monotonicMs, randomHex } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import { FileLock } from '../lock.ts';
-import { DATABASE, READER, ask, makePrivateDir, notWritable, readAccess, removeConnection, writeAccess, writeConnection, writePrivate } from './connection.ts';
+import {
+  DATABASE,
+  READER,
+  ask,
+  makePrivateDir,
+  notWritable,
+  readAccess,
+  removeConnection,
+  writeAccess,
+  writeConnection,
+  writePrivate,
+} from './connection.ts';
 import type { Connection } from './connection.ts';
 import { WRITER, engineConfig } from './engine-config.ts';
 
@@ -62,11 +73,16 @@ export interface Engine {
 
 export async function startEngine(asked: EngineOptions): Promise<Engine> {
   // The child works in that directory: a path that is relative to this process would be another one there.
-  const library = engineLibrary(), o = { ...asked, dir: path.resolve(asked.dir) };
+  const library = engineLibrary(),
+    o = { ...asked, dir: path.resolve(asked.dir) };
   makePrivateDir(o.dir);
   const lock = await FileLock.lock(path.join(o.dir, 'lock'), o.lockWaitMs ?? LOCK_WAIT_MS);
   if (lock === undefined) {
-    throw new TallyError('E_ENGINE_BUSY', `Another process works with the ClickHouse of ${o.dir}.`, 'Wait until it has ended, then try again.');
+    throw new TallyError(
+      'E_ENGINE_BUSY',
+      `Another process works with the ClickHouse of ${o.dir}.`,
+      'Wait until it has ended, then try again.',
+    );
   }
   try {
     return await startLocked(o, library, lock);
@@ -79,7 +95,8 @@ export async function startEngine(asked: EngineOptions): Promise<Engine> {
 /** npm puts the library beside chdb, or inside it. */
 export function engineLibrary(): string {
   const platform = process.platform === 'darwin' ? `darwin-${process.arch}` : `${process.platform}-${process.arch}-gnu`;
-  const name = `@chdb/lib-${platform}`, here = createRequire(import.meta.url);
+  const name = `@chdb/lib-${platform}`,
+    here = createRequire(import.meta.url);
   for (const from of [() => here, () => createRequire(here.resolve('chdb'))]) {
     try {
       const file = path.join(path.dirname(from().resolve(`${name}/package.json`)), 'libchdb.so');
@@ -88,20 +105,30 @@ export function engineLibrary(): string {
       // looked for in the next place
     }
   }
-  throw new TallyError('E_ENGINE_MISSING', `There is no embedded ClickHouse for this machine: npm package ${name} is not installed.`,
-    'Linux (glibc) and macOS on x64 or arm64 have one: run npm install there without --omit=optional; or use a server: --clickhouse http://user:password@host:8123/db');
+  throw new TallyError(
+    'E_ENGINE_MISSING',
+    `There is no embedded ClickHouse for this machine: npm package ${name} is not installed.`,
+    'Linux (glibc) and macOS on x64 or arm64 have one: run npm install there without --omit=optional; or use a server: --clickhouse http://user:password@host:8123/db',
+  );
 }
 
 async function startLocked(o: EngineOptions, library: string, lock: FileLock): Promise<Engine> {
-  const access = readAccess(o.dir), readerPassword = access?.password ?? randomHex(18), writerPassword = o.writerPassword ?? randomHex(18);
+  const access = readAccess(o.dir),
+    readerPassword = access?.password ?? randomHex(18),
+    writerPassword = o.writerPassword ?? randomHex(18);
   let port = o.port ?? access?.port ?? (await freePort());
   const began = monotonicMs();
   for (let attempt = 1; ; attempt++) {
-    const nonce = randomHex(9), config = path.join(o.dir, 'conf', 'config.xml');
+    const nonce = randomHex(9),
+      config = path.join(o.dir, 'conf', 'config.xml');
     makePrivateDir(path.dirname(config));
-    writePrivate(config, engineConfig({ file: config, port, nonce, writerPassword, readerPassword, memoryBytesMax: o.memoryBytesMax ?? MEMORY_BYTES_MAX }));
+    writePrivate(
+      config,
+      engineConfig({ file: config, port, nonce, writerPassword, readerPassword, memoryBytesMax: o.memoryBytesMax ?? MEMORY_BYTES_MAX }),
+    );
     const child = new Child(library, config, o.dir);
-    const url = `http://127.0.0.1:${port}`, writer = { url, user: WRITER, password: writerPassword };
+    const url = `http://127.0.0.1:${port}`,
+      writer = { url, user: WRITER, password: writerPassword };
     const failure = (await untilReady(child, writer, nonce, began)) ?? (await makeDatabase(child, writer));
     if (failure === undefined) {
       if (access?.port !== port || access.password !== readerPassword) writeAccess(o.dir, { port, password: readerPassword });
@@ -132,8 +159,14 @@ interface Writer {
   readonly password: string;
 }
 
-function started(o: EngineOptions, child: Child, lock: FileLock, at: { port: number; writer: Writer; readerPassword: string; began: number }): Engine {
-  const { url } = at.writer, database = DATABASE;
+function started(
+  o: EngineOptions,
+  child: Child,
+  lock: FileLock,
+  at: { port: number; writer: Writer; readerPassword: string; began: number },
+): Engine {
+  const { url } = at.writer,
+    database = DATABASE;
   const reader: Connection = { url, user: READER, password: at.readerPassword, database, pid: child.pid };
   if (o.publish === true) writeConnection(o.dir, reader);
   let ending = false;
@@ -143,7 +176,11 @@ function started(o: EngineOptions, child: Child, lock: FileLock, at: { port: num
     if (!ending) o.onExit?.(how);
   });
   return {
-    url, port: at.port, pid: child.pid, reader, readyMs: monotonicMs() - at.began,
+    url,
+    port: at.port,
+    pid: child.pid,
+    reader,
+    readyMs: monotonicMs() - at.began,
     admin: { url, username: WRITER, password: at.writer.password, database },
     async stop() {
       ending = true;
@@ -182,7 +219,8 @@ function failureOf(child: Child): Failure {
   const text = child.stderr === '' ? `it ended with ${child.how}` : child.stderr;
   if (/Address already in use/i.test(text)) return { kind: 'port', text };
   // Killed from outside is no fault of its own.
-  const isAgain = child.how === 'SIGKILL' || child.how === 'SIGTERM' || /Cannot lock file|Another server instance|\(CANNOT_OPEN_FILE\)/i.test(text);
+  const isAgain =
+    child.how === 'SIGKILL' || child.how === 'SIGTERM' || /Cannot lock file|Another server instance|\(CANNOT_OPEN_FILE\)/i.test(text);
   return { kind: isAgain ? 'again' : 'other', text };
 }
 
@@ -190,7 +228,11 @@ function engineFault(dir: string, said: string): TallyError {
   const text = said.replaceAll(/\s+/g, ' ').trim();
   if (/No space left|NOT_ENOUGH_SPACE/i.test(text)) return notWritable(dir, Object.assign(new Error(text), { code: 'ENOSPC' }));
   if (/Permission denied|Read-only file system/i.test(text)) return notWritable(dir, new Error(text));
-  return new TallyError('E_ENGINE', `The embedded ClickHouse over ${dir} does not start: ${text.slice(0, 600)}`, `Its log is ${path.join(dir, 'conf', 'engine.log')}.`);
+  return new TallyError(
+    'E_ENGINE',
+    `The embedded ClickHouse over ${dir} does not start: ${text.slice(0, 600)}`,
+    `Its log is ${path.join(dir, 'conf', 'engine.log')}.`,
+  );
 }
 
 /** The process itself, as seen from outside. */
@@ -205,10 +247,16 @@ class Child {
   constructor(library: string, config: string, dir: string) {
     const script = new URL(`./engine-child${path.extname(fileURLToPath(import.meta.url))}`, import.meta.url);
     const { PATH, TMPDIR } = process.env;
-    this.process = spawn(process.execPath, ['--max-semi-space-size=1', fileURLToPath(script), library, config, dir, path.join(dir, 'conf', 'engine.log')], {
-      stdio: ['pipe', 'ignore', 'pipe'], detached: true, cwd: dir,
-      env: { PATH, ...(TMPDIR === undefined ? {} : { TMPDIR }), TZ: 'UTC', LANG: 'C.UTF-8' },
-    });
+    this.process = spawn(
+      process.execPath,
+      ['--max-semi-space-size=1', fileURLToPath(script), library, config, dir, path.join(dir, 'conf', 'engine.log')],
+      {
+        stdio: ['pipe', 'ignore', 'pipe'],
+        detached: true,
+        cwd: dir,
+        env: { PATH, ...(TMPDIR === undefined ? {} : { TMPDIR }), TZ: 'UTC', LANG: 'C.UTF-8' },
+      },
+    );
     this.process.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.stderr = (this.stderr + text).slice(-4000);
     });

@@ -28,11 +28,14 @@ export async function checkInstance(client: Client, o: InstanceCheck): Promise<v
   const progress = existing.has(PROGRESS.name) ? await progressOf(client, o) : [];
   for (const row of progress) checkShard(o, row);
   for (const [shard, acked] of o.ackedVersion.entries()) {
-    if (acked > 0 && !progress.some((p) => p.shard === shard)) refuse(o, `the tables have nothing of shard ${shard}, but its state knows that they had: they were dropped or put back`);
+    if (acked > 0 && !progress.some((p) => p.shard === shard))
+      refuse(o, `the tables have nothing of shard ${shard}, but its state knows that they had: they were dropped or put back`);
   }
   if (!existing.has(REGISTRY.name) || progress.length > 0) return;
-  const others = await rows<{ table_name: string }>(client,
-    `SELECT DISTINCT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(o.job)} AND instance != ${literal(o.instance)}`);
+  const others = await rows<{ table_name: string }>(
+    client,
+    `SELECT DISTINCT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(o.job)} AND instance != ${literal(o.instance)}`,
+  );
   // A start that was killed before its first insert left empty tables: they may be taken over.
   for (const { table_name } of others) {
     for (const table of physical(existing, table_name)) {
@@ -49,21 +52,36 @@ interface ProgressRow {
 }
 
 async function progressOf(client: Client, o: InstanceCheck): Promise<ProgressRow[]> {
-  return rows<ProgressRow>(client, `SELECT shard, shards, instance, version FROM ${PROGRESS.name} FINAL WHERE job = ${literal(o.job)} AND generation = ${o.generation} ORDER BY shard`);
+  return rows<ProgressRow>(
+    client,
+    `SELECT shard, shards, instance, version FROM ${PROGRESS.name} FINAL WHERE job = ${literal(o.job)} AND generation = ${o.generation} ORDER BY shard`,
+  );
 }
 
 function checkShard(o: InstanceCheck, row: ProgressRow): void {
-  const { shard } = row, version = Number(row.version);
+  const { shard } = row,
+    version = Number(row.version);
   if (row.instance !== o.instance) refuse(o, 'they were filled from another data directory');
   if (row.shards !== o.shards || shard >= o.shards) refuse(o, `they were filled by ${row.shards} shard(s), the state has ${o.shards}`);
   if (o.fresh[shard] === true) refuse(o, 'the state is new, but the tables are not');
-  if (version < o.ackedVersion[shard]!) refuse(o, `those of shard ${shard} stand at version ${version}, behind ${o.ackedVersion[shard]} that they had acknowledged: they were put back to an older day`);
-  if (version > o.stateVersion[shard]!) refuse(o, `those of shard ${shard} stand at version ${version}, ahead of the state's ${o.stateVersion[shard]}: the state was put back to an older day`);
+  if (version < o.ackedVersion[shard]!)
+    refuse(
+      o,
+      `those of shard ${shard} stand at version ${version}, behind ${o.ackedVersion[shard]} that they had acknowledged: they were put back to an older day`,
+    );
+  if (version > o.stateVersion[shard]!)
+    refuse(
+      o,
+      `those of shard ${shard} stand at version ${version}, ahead of the state's ${o.stateVersion[shard]}: the state was put back to an older day`,
+    );
 }
 
 function refuse(o: InstanceCheck, why: string): never {
-  throw new TallyError('E_STATE_TABLES', `The tables of ${o.job} in ClickHouse do not belong to this state: ${why}.`,
-    `Put both back from the same backup, or count anew from the log: tally drop ${o.job} --data DIR --yes`);
+  throw new TallyError(
+    'E_STATE_TABLES',
+    `The tables of ${o.job} in ClickHouse do not belong to this state: ${why}.`,
+    `Put both back from the same backup, or count anew from the log: tally drop ${o.job} --data DIR --yes`,
+  );
 }
 
 /** The tables behind a name of the registry, of every generation. */
@@ -83,7 +101,8 @@ async function countOf(client: Client, table: string): Promise<number> {
 export async function dropJob(client: Client, job: string): Promise<boolean> {
   const existing = await existingTables(client);
   const mine = existing.has(REGISTRY.name)
-    ? await rows<{ table_name: string }>(client, `SELECT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(job)}`) : [];
+    ? await rows<{ table_name: string }>(client, `SELECT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(job)}`)
+    : [];
   for (const { table_name } of mine) {
     const view = existing.get(table_name);
     if (view?.engine === 'View' && view.comment === 'tally') await command(client, `DROP VIEW IF EXISTS ${identifier(table_name)}`);

@@ -15,9 +15,12 @@ const RETRY_MS_FIRST = 50;
 const RETRY_MS_MAX = 5_000;
 const CONNECTIONS = 4;
 const SETTINGS = {
-  async_insert: 0, insert_deduplicate: 0, wait_end_of_query: 1,
+  async_insert: 0,
+  insert_deduplicate: 0,
+  wait_end_of_query: 1,
   // One block an insert, up to this: a commit's books stay together.
-  max_insert_block_size: '1000000', input_format_parallel_parsing: 0,
+  max_insert_block_size: '1000000',
+  input_format_parallel_parsing: 0,
 } as const;
 
 export interface SinkOptions {

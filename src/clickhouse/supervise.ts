@@ -31,7 +31,8 @@ export async function superviseEngine(o: SuperviseOptions): Promise<SupervisedEn
   const callbacks: ((admin: Endpoint) => void)[] = [];
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
-  let stopping = false, restarting: Promise<void> = Promise.resolve();
+  let stopping = false,
+    restarting: Promise<void> = Promise.resolve();
 
   const onExit = (how: string): void => {
     if (stopping) return;
@@ -48,7 +49,8 @@ export async function superviseEngine(o: SuperviseOptions): Promise<SupervisedEn
         for (const callback of callbacks) callback(engine.admin);
         return;
       } catch (error) {
-        if (attempt + 1 >= FAILED_STARTS_MAX || (error instanceof TallyError && error.code === 'E_ENGINE_MISSING')) return failed.reject(error as Error);
+        if (attempt + 1 >= FAILED_STARTS_MAX || (error instanceof TallyError && error.code === 'E_ENGINE_MISSING'))
+          return failed.reject(error as Error);
       }
     }
   };

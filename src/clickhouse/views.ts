@@ -43,29 +43,42 @@ function plain(name: string, layout: TableLayout, without: readonly string[]): V
 
 /** The time up to which every shard's rows and changes stand in the tables; asked once a query. */
 function progress(plan: Plan, generation: number, shards: number): string {
-  return `(SELECT if(count() < ${shards}, toDateTime64(0, 3, 'UTC'), min(final_to)) FROM ${PROGRESS.name} FINAL `
-    + `WHERE job = ${literal(plan.job)} AND generation = ${generation} AND shard < ${shards})`;
+  return (
+    `(SELECT if(count() < ${shards}, toDateTime64(0, 3, 'UTC'), min(final_to)) FROM ${PROGRESS.name} FINAL ` +
+    `WHERE job = ${literal(plan.job)} AND generation = ${generation} AND shard < ${shards})`
+  );
 }
 
 /** window_end has whole seconds, and is an integer inside; the comparison stays one between numbers. */
-const isFinal = (column: string, plan: Plan, generation: number, shards: number): string => `${column} <= ${progress(plan, generation, shards)}`;
+const isFinal = (column: string, plan: Plan, generation: number, shards: number): string =>
+  `${column} <= ${progress(plan, generation, shards)}`;
 
 const dimensions = (plan: Plan): string[] => ['window_start', 'window_end', ...plan.dimensions.map((d) => d.name)];
-const keys = (plan: Plan): string => dimensions(plan).map((d) => `r.${identifier(d)}`).join(', ');
-const keysNamed = (plan: Plan): string => dimensions(plan).map((d) => `r.${identifier(d)} AS ${identifier(d)}`).join(', ');
+const keys = (plan: Plan): string =>
+  dimensions(plan)
+    .map((d) => `r.${identifier(d)}`)
+    .join(', ');
+const keysNamed = (plan: Plan): string =>
+  dimensions(plan)
+    .map((d) => `r.${identifier(d)} AS ${identifier(d)}`)
+    .join(', ');
 
 function live(plan: Plan, table: PlanTable, generation: number, shards: number): string {
   const measures = plan.measures.map((m) => `${combined(m, shards)} AS ${identifier(m.name)}`);
   const corrected = shards === 1 ? 'r.corrected' : 'max(r.corrected)';
   const state = `multiIf(NOT (${isFinal('r.window_end', plan, generation, shards)}), 'provisional', ${corrected} = 1, 'corrected', 'final') AS state`;
-  return `SELECT ${[keysNamed(plan), ...measures, state].join(', ')} FROM ${rowsTable(table.name, generation)} AS r FINAL `
-    + `${groups(plan, shards)}${FINAL_SETTINGS}`;
+  return (
+    `SELECT ${[keysNamed(plan), ...measures, state].join(', ')} FROM ${rowsTable(table.name, generation)} AS r FINAL ` +
+    `${groups(plan, shards)}${FINAL_SETTINGS}`
+  );
 }
 
 function finals(plan: Plan, table: PlanTable, generation: number, shards: number): string {
   const measures = plan.measures.map((m) => `${combined(m, shards)} AS ${identifier(m.name)}`);
-  return `SELECT ${[keysNamed(plan), ...measures].join(', ')} FROM ${rowsTable(table.name, generation)} AS r FINAL `
-    + `WHERE ${isFinal('r.window_end', plan, generation, shards)} ${groups(plan, shards)}${FINAL_SETTINGS}`;
+  return (
+    `SELECT ${[keysNamed(plan), ...measures].join(', ')} FROM ${rowsTable(table.name, generation)} AS r FINAL ` +
+    `WHERE ${isFinal('r.window_end', plan, generation, shards)} ${groups(plan, shards)}${FINAL_SETTINGS}`
+  );
 }
 
 /** With one shard a row is whole as it is: grouping it would cost a multiple of the reading. */
@@ -74,8 +87,10 @@ const groups = (plan: Plan, shards: number): string => (shards === 1 ? '' : `GRO
 function changes(plan: Plan, table: PlanTable, generation: number, shards: number): string {
   const measures = plan.measures.map((m) => `${shown(m, `r.${identifier(m.name)}`)} AS ${identifier(m.name)}`);
   const rest = ['op', 'sign', 'cause', 'shard', 'version', 'changed_at'].map((c) => `r.${c} AS ${c}`);
-  return `SELECT ${[keysNamed(plan), ...measures, ...rest].join(', ')} FROM ${changesTable(table.name, generation)} AS r FINAL `
-    + `WHERE ${isFinal('r.window_end', plan, generation, shards)} ${FINAL_SETTINGS}`;
+  return (
+    `SELECT ${[keysNamed(plan), ...measures, ...rest].join(', ')} FROM ${changesTable(table.name, generation)} AS r FINAL ` +
+    `WHERE ${isFinal('r.window_end', plan, generation, shards)} ${FINAL_SETTINGS}`
+  );
 }
 
 /** A measure over the shards. */

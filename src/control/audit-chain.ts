@@ -12,7 +12,8 @@ export const FIRST_PREVIOUS: string = '0'.repeat(64);
 export const ENTRY_BYTES_MAX = 1024 * 1024;
 const CHUNK_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
-const HASH_NAME = ',"hash":"', HASH_MEMBER_LENGTH = HASH_NAME.length + 64 + 2;
+const HASH_NAME = ',"hash":"',
+  HASH_MEMBER_LENGTH = HASH_NAME.length + 64 + 2;
 
 export interface AuditHead {
   readonly number: number;
@@ -55,7 +56,8 @@ export function readEntry(line: Buffer, before: AuditHead | undefined): AuditEnt
     return `entry ${number} is not JSON`;
   }
   if (entry.number !== number) return `entry ${number} is missing or moved: entry ${entry.number} stands in its place`;
-  if (entry.previous !== (before?.hash ?? FIRST_PREVIOUS)) return `entry ${number} does not follow the entry before it: one of them was replaced`;
+  if (entry.previous !== (before?.hash ?? FIRST_PREVIOUS))
+    return `entry ${number} does not follow the entry before it: one of them was replaced`;
   return entry;
 }
 
@@ -69,7 +71,8 @@ export function* auditLines(file: string): Generator<AuditLine> {
     throw error;
   }
   try {
-    let held = Buffer.alloc(0), heldAt = 0;
+    let held = Buffer.alloc(0),
+      heldAt = 0;
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
     for (;;) {
       const n = readSync(fd, chunk, 0, chunk.length, heldAt + held.length);

@@ -18,15 +18,22 @@ export interface AuditVerdict {
 }
 
 export function verifyAudit(file: string, anchor: AuditHead | undefined): AuditVerdict {
-  let head: AuditHead | undefined, bytes = 0, torn: AuditLine | undefined;
+  let head: AuditHead | undefined,
+    bytes = 0,
+    torn: AuditLine | undefined;
   const verdict = (problem?: string): AuditVerdict => ({
-    ok: problem === undefined, entries: head?.number ?? 0, bytes, tornBytes: torn === undefined ? 0 : torn.end - torn.start,
-    ...(problem === undefined ? {} : { problem }), ...(head === undefined ? {} : { head }),
+    ok: problem === undefined,
+    entries: head?.number ?? 0,
+    bytes,
+    tornBytes: torn === undefined ? 0 : torn.end - torn.start,
+    ...(problem === undefined ? {} : { problem }),
+    ...(head === undefined ? {} : { head }),
   });
   for (const line of auditLines(file)) {
     if (torn !== undefined) return verdict(`entry ${(head?.number ?? 0) + 1} is damaged, and others stand after it`);
     if (!line.isWhole) {
-      if (line.bytes.length > ENTRY_BYTES_MAX) return verdict(`what stands after entry ${head?.number ?? 0} is no entry: it is longer than any`);
+      if (line.bytes.length > ENTRY_BYTES_MAX)
+        return verdict(`what stands after entry ${head?.number ?? 0} is no entry: it is longer than any`);
       torn = line;
       continue;
     }
@@ -40,9 +47,14 @@ export function verifyAudit(file: string, anchor: AuditHead | undefined): AuditV
   }
   const there = head?.number ?? 0;
   if (anchor !== undefined && there < anchor.number) {
-    return verdict(there + 1 === anchor.number ? `the last entry (${anchor.number}) has been cut off` : `the entries ${there + 1} to ${anchor.number} have been cut off`);
+    return verdict(
+      there + 1 === anchor.number
+        ? `the last entry (${anchor.number}) has been cut off`
+        : `the entries ${there + 1} to ${anchor.number} have been cut off`,
+    );
   }
   // The first entry may stand before its anchor does; a second one is only written once it is anchored.
-  if (anchor === undefined && there > 1) return verdict(`the state knows no entry, and the file has ${there}: they are not of one data directory`);
+  if (anchor === undefined && there > 1)
+    return verdict(`the state knows no entry, and the file has ${there}: they are not of one data directory`);
   return verdict();
 }

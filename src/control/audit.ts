@@ -51,8 +51,11 @@ export class AuditLog {
     const anchored = anchor.read();
     const found = verifyAudit(file, anchored);
     if (!found.ok) {
-      throw new TallyError('E_AUDIT', `the audit log ${file} is not what was written: ${found.problem}.`,
-        'nothing is recorded on top of it: keep this file as evidence and restore audit/ from a good copy (tally audit verify says when it holds).');
+      throw new TallyError(
+        'E_AUDIT',
+        `the audit log ${file} is not what was written: ${found.problem}.`,
+        'nothing is recorded on top of it: keep this file as evidence and restore audit/ from a good copy (tally audit verify says when it holds).',
+      );
     }
     const log = new AuditLog(dataDir, anchor, now, found.head, found.bytes);
     try {
@@ -72,7 +75,12 @@ export class AuditLog {
     for (const name of RESERVED) if (name in detail) throw new Error(`an audit entry's detail may not be named ${name}`);
     const before = this.#head;
     const entry = {
-      number: (before?.number ?? 0) + 1, at: new Date(this.#now()).toISOString(), kind, job, ...detail, previous: before?.hash ?? FIRST_PREVIOUS,
+      number: (before?.number ?? 0) + 1,
+      at: new Date(this.#now()).toISOString(),
+      kind,
+      job,
+      ...detail,
+      previous: before?.hash ?? FIRST_PREVIOUS,
     };
     const { line, hash } = writeEntry(entry);
     const bytes = Buffer.from(line);
@@ -93,14 +101,16 @@ export class AuditLog {
       fs.ftruncateSync(this.#fd, this.#bytes);
       fs.fsyncSync(this.#fd);
     }
-    if (this.#head !== undefined && (this.#head.number !== anchored?.number || tornBytes > 0 || !isHead(this.#headFile, this.#head))) this.#setAnchor();
-    if (tornBytes > 0) this.append('audit.repaired', '', { cut_bytes: tornBytes, reason: 'the last line was not finished: its writer was killed' });
+    if (this.#head !== undefined && (this.#head.number !== anchored?.number || tornBytes > 0 || !isHead(this.#headFile, this.#head)))
+      this.#setAnchor();
+    if (tornBytes > 0)
+      this.append('audit.repaired', '', { cut_bytes: tornBytes, reason: 'the last line was not finished: its writer was killed' });
   }
 
   /** Whole and fsync'd, or not at all: a disk that fills up in the middle leaves no half line. */
   #write(bytes: Buffer): void {
     try {
-      for (let done = 0; done < bytes.length; ) done += fs.writeSync(this.#fd, bytes, done);
+      for (let done = 0; done < bytes.length;) done += fs.writeSync(this.#fd, bytes, done);
       fs.fsyncSync(this.#fd);
       if (this.#bytes === 0) syncFolder(path.dirname(this.file));
     } catch (error) {
@@ -142,7 +152,11 @@ function syncFolder(folder: string): void {
 }
 
 /** Lines of whole entries with a number above `after`, as they stand; at most `limit`. */
-export function* entriesAfter(file: string, after: number, limit: number = Number.POSITIVE_INFINITY): Generator<{ readonly entry: AuditEntry; readonly text: string }> {
+export function* entriesAfter(
+  file: string,
+  after: number,
+  limit: number = Number.POSITIVE_INFINITY,
+): Generator<{ readonly entry: AuditEntry; readonly text: string }> {
   let given = 0;
   for (const line of auditLines(file)) {
     if (!line.isWhole || given >= limit) return;
@@ -155,7 +169,10 @@ export function* entriesAfter(file: string, after: number, limit: number = Numbe
 }
 
 /** The insert of entries into ClickHouse: sent again it changes nothing, for an entry never changes. */
-export function encodeAuditRows(instance: string, entries: Iterable<{ readonly entry: AuditEntry; readonly text: string }>): { target: string; rows: number; body: Uint8Array } {
+export function encodeAuditRows(
+  instance: string,
+  entries: Iterable<{ readonly entry: AuditEntry; readonly text: string }>,
+): { target: string; rows: number; body: Uint8Array } {
   const out = new RowBinary();
   let rows = 0;
   for (const { entry, text } of entries) {

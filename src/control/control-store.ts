@@ -20,7 +20,8 @@ import { type AuditAnchor, auditHeadFile, readHeadFile } from './audit.ts';
 const FORMAT = '1';
 const INSTANCE_BYTES = 8;
 const SIZES = { memtableBytes: 4 << 20, cacheBytes: 1 << 20 };
-const LOCK_TRIES = 60, LOCK_POLL_MS = 50;
+const LOCK_TRIES = 60,
+  LOCK_POLL_MS = 50;
 
 export const controlDir = (dataDir: string): string => path.join(dataDir, 'control');
 
@@ -40,12 +41,21 @@ export class ControlStore {
 
   /** Over a store that is open; the control store closes it. */
   static over(store: Store, dir: string): ControlStore {
-    const format = text(store, 'format'), known = text(store, 'instance');
+    const format = text(store, 'format'),
+      known = text(store, 'instance');
     if (format !== undefined && format !== FORMAT) {
-      throw new TallyError('E_STATE_FORMAT', `${dir} has format ${format}, and this tally knows format ${FORMAT}.`, 'it was written by a newer tally: run that one.');
+      throw new TallyError(
+        'E_STATE_FORMAT',
+        `${dir} has format ${format}, and this tally knows format ${FORMAT}.`,
+        'it was written by a newer tally: run that one.',
+      );
     }
     const instance = known ?? randomHex(INSTANCE_BYTES);
-    if (known === undefined) put(store, [['format', FORMAT], ['instance', instance]]);
+    if (known === undefined)
+      put(store, [
+        ['format', FORMAT],
+        ['instance', instance],
+      ]);
     return new ControlStore(store, instance, known === undefined);
   }
 

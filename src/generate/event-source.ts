@@ -35,10 +35,25 @@ export interface GenerateOptions {
   readonly fenceMs: number | null;
   readonly horizonMs: number | null;
 }
-const MINUTE = 60_000, HOUR = 60 * MINUTE;
+const MINUTE = 60_000,
+  HOUR = 60 * MINUTE;
 export const DEFAULTS: GenerateOptions = {
-  events: 1_000_000, seed: 1, duplicates: 0.03, late: 0.01, malformed: 0.005, conflicts: 0, keys: 10_000, startMs: Date.UTC(2026, 0, 1), spanMs: 24 * HOUR,
-  lateMinMs: 10 * MINUTE, lateMaxMs: 48 * HOUR, id: null, time: null, dimensions: null, fenceMs: null, horizonMs: null,
+  events: 1_000_000,
+  seed: 1,
+  duplicates: 0.03,
+  late: 0.01,
+  malformed: 0.005,
+  conflicts: 0,
+  keys: 10_000,
+  startMs: Date.UTC(2026, 0, 1),
+  spanMs: 24 * HOUR,
+  lateMinMs: 10 * MINUTE,
+  lateMaxMs: 48 * HOUR,
+  id: null,
+  time: null,
+  dimensions: null,
+  fenceMs: null,
+  horizonMs: null,
 };
 
 /** The usual disorder: most events arrive within seconds, the last after this. */
@@ -46,7 +61,8 @@ const DISORDER_MS = 3 * MINUTE;
 /** Of several contracts the first has most events, and each one more this share of it. */
 const SHARES = [1, 0.08, 0.02];
 /** Of an optional field: mostly there, else left out, and null now and then. */
-const PRESENT = 0.7, NULL = 0.71;
+const PRESENT = 0.7,
+  NULL = 0.71;
 /** How far an original is looked for, where nearly all are resends or malformed. */
 const TRIES = 100;
 const NULL_TEXT = Buffer.from('null');
@@ -84,7 +100,8 @@ export class EventSource {
     this.groupNames = contracts.map((c) => groupingFields(c, this.o));
     this.groups = this.groupNames.map((fields) => new GroupKeys(fields));
     this.sources = contracts.map((c, i) => sourceOf(c, this.o, this.groupNames[i]!));
-    const shares = contracts.map((_, i) => SHARES[i] ?? SHARES[SHARES.length - 1]!), total = shares.reduce((a, b) => a + b, 0);
+    const shares = contracts.map((_, i) => SHARES[i] ?? SHARES[SHARES.length - 1]!),
+      total = shares.reduce((a, b) => a + b, 0);
     let end = 0;
     this.shareEnds = shares.map((share) => (end += share / total));
   }
@@ -123,7 +140,8 @@ export class EventSource {
 
   /** The number of an original before n: mostly a short while back, at times anywhere. */
   private earlier(n: number): number {
-    const { random } = this, isNear = random.unit() < 0.9;
+    const { random } = this,
+      isNear = random.unit() < 0.9;
     let j = isNear ? n - 1 - random.below(Math.min(n, 5000)) : random.below(n);
     for (let tries = 0; j > 0 && !this.isOriginal(j); tries++) j = tries < TRIES ? j - 1 : 0;
     return j;
@@ -136,7 +154,9 @@ export class EventSource {
     const share = random.unit();
     this.source = 0;
     while (share >= this.shareEnds[this.source]! && this.source < this.shareEnds.length - 1) this.source++;
-    const from = this.sources[this.source]!, time = this.timeOf(n, o), k = this.zipf.draw(random);
+    const from = this.sources[this.source]!,
+      time = this.timeOf(n, o),
+      k = this.zipf.draw(random);
     const keyBytes = (from.keyBytes[k] ??= this.keyBytesOf(this.source, k));
     line.length = 0;
     key.length = 0;
@@ -177,18 +197,24 @@ export class EventSource {
   }
 
   private timeOf(n: number, o: GenerateOptions): number {
-    const { random } = this, arrival = this.arrival(n), isLate = random.unit() < o.late, u = random.unit();
+    const { random } = this,
+      arrival = this.arrival(n),
+      isLate = random.unit() < o.late,
+      u = random.unit();
     return Math.max(0, arrival - Math.floor(isLate ? o.lateMinMs + u * (o.lateMaxMs - o.lateMinMs) : u * u * u * DISORDER_MS));
   }
 
   private keyBytesOf(source: number, k: number): Buffer[] {
     const values = this.groups[source]!.values(k);
-    return this.sources[source]!.fields.filter((p) => p.kind === 'key').map((p) => Buffer.from(`${p.name.toString()}${values.get(nameIn(p.name))!}`));
+    return this.sources[source]!.fields.filter((p) => p.kind === 'key').map((p) =>
+      Buffer.from(`${p.name.toString()}${values.get(nameIn(p.name))!}`),
+    );
   }
 
   /** The same id, a second earlier: another content. */
   private contradict(): void {
-    const { line } = this, { time } = this.sources[this.source]!;
+    const { line } = this,
+      { time } = this.sources[this.source]!;
     const event = JSON.parse(line.bytes.toString('utf8', 0, line.length)) as Record<string, unknown>;
     const ms = typeof event[time.name] === 'number' ? (event[time.name] as number) : Date.parse(String(event[time.name]));
     const earlier = ms >= 1000 ? ms - 1000 : ms + 1000;
@@ -203,22 +229,33 @@ const nameIn = (bytes: Buffer): string => JSON.parse(bytes.toString().slice(1, -
 
 function pick(contract: Contract, what: string, said: string | null, fits: (f: Field) => boolean, usual: readonly string[]): Field {
   const named = (name: string): Field | undefined => contract.fields.find((f) => f.name === name && fits(f));
-  const found = said === null ? (usual.map(named).find((f) => f !== undefined) ?? contract.fields.find((f) => f.required && fits(f))) : named(said);
+  const found =
+    said === null ? (usual.map(named).find((f) => f !== undefined) ?? contract.fields.find((f) => f.required && fits(f))) : named(said);
   if (found !== undefined) return found;
-  throw usage('E_GENERATE', `Contract ${contract.id} has no field that can be ${what}${said === null ? '' : ` and is called ${said}`}.`, `Say which one it is, by --id or --time.`);
+  throw usage(
+    'E_GENERATE',
+    `Contract ${contract.id} has no field that can be ${what}${said === null ? '' : ` and is called ${said}`}.`,
+    `Say which one it is, by --id or --time.`,
+  );
 }
-const pickId = (c: Contract, said: string | null): Field => pick(c, 'the id', said, (f) => f.type === 'string' || f.type === 'integer', ['event_id', 'id']);
-const pickTime = (c: Contract, said: string | null): Field => pick(c, "the event's time", said, (f) => f.type === 'timestamp', ['event_time', 'timestamp', 'time']);
+const pickId = (c: Contract, said: string | null): Field =>
+  pick(c, 'the id', said, (f) => f.type === 'string' || f.type === 'integer', ['event_id', 'id']);
+const pickTime = (c: Contract, said: string | null): Field =>
+  pick(c, "the event's time", said, (f) => f.type === 'timestamp', ['event_time', 'timestamp', 'time']);
 
 /** What events are grouped by: as said, else every required string that is not the id. */
 function groupingFields(contract: Contract, o: GenerateOptions): Field[] {
   const id = pickId(contract, o.id);
-  const isDimension = (f: Field): boolean => (o.dimensions === null ? f.type === 'string' && f.required && f !== id && f.format === null : o.dimensions.includes(f.name));
+  const isDimension = (f: Field): boolean =>
+    o.dimensions === null ? f.type === 'string' && f.required && f !== id && f.format === null : o.dimensions.includes(f.name);
   return contract.fields.filter(isDimension);
 }
 
 function sourceOf(contract: Contract, o: GenerateOptions, groups: readonly Field[]): Source {
-  const id = pickId(contract, o.id), time = pickTime(contract, o.time), iso = time.time === 'iso8601', quote = Buffer.from('"');
+  const id = pickId(contract, o.id),
+    time = pickTime(contract, o.time),
+    iso = time.time === 'iso8601',
+    quote = Buffer.from('"');
   const writeTime: WriteValue = (line, _, ms) => {
     if (!iso) return line.integer(ms);
     line.put(quote);
@@ -228,9 +265,18 @@ function sourceOf(contract: Contract, o: GenerateOptions, groups: readonly Field
   const fields = contract.fields.map((f) => {
     const name = Buffer.from(`,${JSON.stringify(f.name)}:`);
     const kind = f === id ? 'id' : f === time ? 'time' : groups.includes(f) ? 'key' : f.required ? 'value' : 'optional';
-    return { name, kind, write: kind === 'time' ? writeTime : kind === 'value' || kind === 'optional' ? writerOf(f) : writeNothing } as const;
+    return {
+      name,
+      kind,
+      write: kind === 'time' ? writeTime : kind === 'value' || kind === 'optional' ? writerOf(f) : writeNothing,
+    } as const;
   });
-  const isFree = id.type === 'string' && id.pattern === null && id.validPattern === null && id.validValues === null && (id.format === null || id.format === 'uuid');
+  const isFree =
+    id.type === 'string' &&
+    id.pattern === null &&
+    id.validPattern === null &&
+    id.validValues === null &&
+    (id.format === null || id.format === 'uuid');
   const uuid = isFree && (id.minLength ?? 0) <= 36 && (id.maxLength ?? 36) >= 36;
   return { contract, id, time, fields, keyBytes: [], idText: id.type === 'integer' || uuid ? null : textsOf(id).text };
 }
@@ -239,7 +285,8 @@ const writeNothing: WriteValue = () => {};
 
 /** The records as lines without their ends, each in bytes of its own. */
 export function* generateEvents(contract: Contract, options: Partial<GenerateOptions> = {}): Generator<Uint8Array> {
-  const source = new EventSource([contract], options), events = options.events ?? DEFAULTS.events;
+  const source = new EventSource([contract], options),
+    events = options.events ?? DEFAULTS.events;
   for (let n = 0; n < events; n++) {
     source.make(n);
     yield Uint8Array.prototype.slice.call(source.line.bytes, 0, source.line.length);

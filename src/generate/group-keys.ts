@@ -8,7 +8,8 @@ import { cannotMake, textsOf } from './values.ts';
 import type { Field } from '../../topology/contract/model.ts';
 
 /** Children of one parent in the hierarchy, and values that another field takes beside one finest value. */
-const CHILDREN = 6, VARIANTS = 4;
+const CHILDREN = 6,
+  VARIANTS = 4;
 
 interface Choice {
   readonly field: Field;
@@ -26,14 +27,18 @@ function choiceOf(field: Field): Choice {
     return { field, count: texts.count, json: (n) => JSON.stringify(texts.text(n)) };
   }
   if (field.type !== 'integer') throw cannotMake(field, `events are not grouped by a ${field.type}`);
-  if (field.validValues !== null) return { field, count: field.validValues.length, json: (n) => String(field.validValues![n % field.validValues!.length]) };
-  const step = Number(field.multipleOf ?? '1'), low = field.minimum ?? (field.exclusiveMinimum === null ? '0' : String(Number(field.exclusiveMinimum) + 1));
-  const from = Math.ceil(Number(low) / step) * step, high = Number(field.maximum ?? (field.exclusiveMaximum === null ? Infinity : Number(field.exclusiveMaximum) - 1));
+  if (field.validValues !== null)
+    return { field, count: field.validValues.length, json: (n) => String(field.validValues![n % field.validValues!.length]) };
+  const step = Number(field.multipleOf ?? '1'),
+    low = field.minimum ?? (field.exclusiveMinimum === null ? '0' : String(Number(field.exclusiveMinimum) + 1));
+  const from = Math.ceil(Number(low) / step) * step,
+    high = Number(field.maximum ?? (field.exclusiveMaximum === null ? Infinity : Number(field.exclusiveMaximum) - 1));
   const count = Math.max(1, Math.min(2 ** 31, Math.floor((high - from) / step) + 1));
   return { field, count, json: (n) => String(from + (n % count) * step) };
 }
 
-const isFree = (f: Field): boolean => f.type === 'string' && f.validValues === null && f.pattern === null && f.validPattern === null && f.format === null;
+const isFree = (f: Field): boolean =>
+  f.type === 'string' && f.validValues === null && f.pattern === null && f.validPattern === null && f.format === null;
 
 export class GroupKeys {
   private readonly hierarchy: readonly Choice[];

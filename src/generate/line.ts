@@ -1,6 +1,7 @@
 /** The bytes of one event while they are written: a buffer that grows, and ASCII put into it without making strings. */
 const HEX = '0123456789abcdef';
-const HEX_HIGH = Uint8Array.from({ length: 256 }, (_, b) => HEX.charCodeAt(b >> 4)), HEX_LOW = Uint8Array.from({ length: 256 }, (_, b) => HEX.charCodeAt(b & 15));
+const HEX_HIGH = Uint8Array.from({ length: 256 }, (_, b) => HEX.charCodeAt(b >> 4)),
+  HEX_LOW = Uint8Array.from({ length: 256 }, (_, b) => HEX.charCodeAt(b & 15));
 const DAY = 86_400_000;
 
 export class Line {

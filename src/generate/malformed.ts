@@ -41,7 +41,8 @@ function broken(): Spoil[] {
     (line) => void (line.bytes[line.length - 1] = 0xff),
     (line, event) => write(line, [event]),
     (line, event, { id }) => {
-      const text = JSON.stringify(event), name = JSON.stringify(id.name);
+      const text = JSON.stringify(event),
+        name = JSON.stringify(id.name);
       replace(line, Buffer.from(`${text.slice(0, -1)},${name}:${JSON.stringify(event[id.name])}}`));
     },
     (line, event) => replace(line, Buffer.from(`${JSON.stringify(event).slice(0, -1)},"note":"\\ud800"}`)),
@@ -51,12 +52,17 @@ function broken(): Spoil[] {
 }
 
 /** The event with another value of the field. */
-const set = (field: Field, value: unknown): Spoil => (line, event) => write(line, { ...event, [field.name]: value });
+const set =
+  (field: Field, value: unknown): Spoil =>
+  (line, event) =>
+    write(line, { ...event, [field.name]: value });
 /** The same by JSON text, which may say what no JavaScript number can. */
-const setText = (field: Field, json: string): Spoil => (line, event) => {
-  const marked = JSON.stringify({ ...event, [field.name]: '\u0001' });
-  replace(line, Buffer.from(marked.replace('"\\u0001"', () => json)));
-};
+const setText =
+  (field: Field, json: string): Spoil =>
+  (line, event) => {
+    const marked = JSON.stringify({ ...event, [field.name]: '\u0001' });
+    replace(line, Buffer.from(marked.replace('"\\u0001"', () => json)));
+  };
 
 function ofField(f: Field): Spoil[] {
   const out: Spoil[] = [];
@@ -83,7 +89,13 @@ function ofType(f: Field): Spoil[] {
     case 'timestamp':
       return f.time === 'epoch_millis'
         ? [set(f, '2026-01-01T00:00:00Z'), set(f, -1), set(f, Date.UTC(2106, 0, 1)), set(f, 0.5)]
-        : [set(f, 1_767_225_600_000), set(f, '2106-01-01T00:00:00Z'), set(f, '2026-02-30T00:00:00Z'), set(f, '2026-01-01 00:00'), set(f, '')];
+        : [
+            set(f, 1_767_225_600_000),
+            set(f, '2106-01-01T00:00:00Z'),
+            set(f, '2026-02-30T00:00:00Z'),
+            set(f, '2026-01-01 00:00'),
+            set(f, ''),
+          ];
     case 'date':
       return [set(f, 20260101), set(f, '2026-02-30'), set(f, '01.02.2026')];
   }
@@ -109,8 +121,10 @@ function ofNumber(f: Field): Spoil[] {
 
 /** FUTURE_TIME and EXPIRED: the event is as its contract asks, but its time does not fit its arrival. */
 function timed(arrival: Arrival): Spoil[] {
-  const { fenceMs, horizonMs, time } = arrival, out: Spoil[] = [];
-  const at = (line: Line, event: Event, ms: number): void => write(line, { ...event, [time.name]: time.time === 'iso8601' ? new Date(ms).toISOString() : ms });
+  const { fenceMs, horizonMs, time } = arrival,
+    out: Spoil[] = [];
+  const at = (line: Line, event: Event, ms: number): void =>
+    write(line, { ...event, [time.name]: time.time === 'iso8601' ? new Date(ms).toISOString() : ms });
   if (fenceMs !== null) out.push((line, event, { arrivalMs }) => at(line, event, arrivalMs + fenceMs + 60_000));
   if (horizonMs !== null) out.push((line, event, { arrivalMs }) => at(line, event, Math.max(0, arrivalMs - horizonMs - 3 * DAY)));
   return out;

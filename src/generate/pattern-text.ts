@@ -21,10 +21,12 @@ function range(from: string, to: string): string[] {
   for (let c = from.codePointAt(0)!; c <= to.codePointAt(0)!; c++) out.push(String.fromCodePoint(c));
   return out;
 }
-const DIGITS = range('0', '9'), WORD = [...range('a', 'z'), ...range('A', 'Z'), ...DIGITS, '_'];
+const DIGITS = range('0', '9'),
+  WORD = [...range('a', 'z'), ...range('A', 'Z'), ...DIGITS, '_'];
 
 function classMembers(body: string): string[] {
-  const chars = body.match(/\\?./gsu)!, out: string[] = [];
+  const chars = body.match(/\\?./gsu)!,
+    out: string[] = [];
   for (let i = 0; i < chars.length; i++) {
     const c = chars[i]!;
     if (c === '\\d') out.push(...DIGITS);
@@ -48,25 +50,32 @@ function members(atom: string, group: string | undefined): string[] {
 function repeats(text: string, m: RegExpExecArray): number {
   if (text === '*' || text === '+') return REPEAT;
   if (text === '?') return 1;
-  const least = Number(m[1]), most = m[2] === '' ? least : m[3] === '' ? Infinity : Number(m[3]);
+  const least = Number(m[1]),
+    most = m[2] === '' ? least : m[3] === '' ? Infinity : Number(m[3]);
   return Math.min(most, Math.max(least, REPEAT));
 }
 
 export function patternTexts(pattern: string): PatternTexts | null {
-  const body = pattern.replace(/^\^/, '').replace(/(?<!\\)\$$/, ''), slots: string[][] = [];
-  for (let at = 0; at < body.length; ) {
+  const body = pattern.replace(/^\^/, '').replace(/(?<!\\)\$$/, ''),
+    slots: string[][] = [];
+  for (let at = 0; at < body.length;) {
     ATOM.lastIndex = at;
     const atom = ATOM.exec(body);
     if (atom === null) return null;
     at = ATOM.lastIndex;
     COUNT.lastIndex = at;
-    const count = COUNT.exec(body), set = members(atom[0], atom[1]);
+    const count = COUNT.exec(body),
+      set = members(atom[0], atom[1]);
     if (count !== null) at = COUNT.lastIndex;
     for (let i = count === null ? 1 : repeats(count[0], count); i > 0; i--) slots.push(set);
   }
-  const count = Math.min(COUNT_MAX, slots.reduce((n, set) => n * set.length, 1));
+  const count = Math.min(
+    COUNT_MAX,
+    slots.reduce((n, set) => n * set.length, 1),
+  );
   const text = (n: number): string => {
-    let out = '', rest = n % count;
+    let out = '',
+      rest = n % count;
     for (let i = slots.length - 1; i >= 0; i--) {
       const set = slots[i]!;
       out = set[rest % set.length]! + out;

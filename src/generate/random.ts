@@ -28,7 +28,7 @@ export class Random {
     this.d = (this.d + 1) | 0;
     this.a = this.b ^ (this.b >>> 9);
     this.b = (this.c + (this.c << 3)) | 0;
-    this.c = ((this.c << 21) | (this.c >>> 11)) + t | 0;
+    this.c = (((this.c << 21) | (this.c >>> 11)) + t) | 0;
     return t;
   }
   /** In [0, 1). */
@@ -58,13 +58,15 @@ export class Zipf {
     this.other = new Int32Array(n);
     let total = 0;
     for (let k = 0; k < n; k++) total += 1 / (k + 1);
-    const poor: number[] = [], rich: number[] = [];
+    const poor: number[] = [],
+      rich: number[] = [];
     for (let k = 0; k < n; k++) {
       this.share[k] = n / (k + 1) / total;
       (this.share[k]! < 1 ? poor : rich).push(k);
     }
     while (poor.length > 0 && rich.length > 0) {
-      const few = poor.pop()!, many = rich[rich.length - 1]!;
+      const few = poor.pop()!,
+        many = rich[rich.length - 1]!;
       this.other[few] = many;
       this.share[many]! -= 1 - this.share[few]!;
       if (this.share[many]! >= 1) continue;

@@ -22,7 +22,8 @@ export async function sendAgain(dir: string): Promise<number> {
 }
 
 function again(dir: string, log: ReturnType<typeof openLog>, topic: string, partition: number): number {
-  const end = log.endOffset(topic, partition), reader = log.reader(topic, partition, 0);
+  const end = log.endOffset(topic, partition),
+    reader = log.reader(topic, partition, 0);
   const writer = new PartitionWriter(dir, topic, partition, SEGMENT_BYTES);
   let sent = 0;
   try {

@@ -25,17 +25,31 @@ const PROGRESS_RECORDS = 16_384;
 
 export function generateLog(plan: Plan, contracts: readonly Contract[], dir: string, o: ToLogOptions): Generated {
   const source = new EventSource(contracts, {
-    id: plan.id, time: plan.time, dimensions: plan.dimensions.map((d) => d.name), fenceMs: plan.fenceMs, horizonMs: plan.horizonMs, ...o,
+    id: plan.id,
+    time: plan.time,
+    dimensions: plan.dimensions.map((d) => d.name),
+    fenceMs: plan.fenceMs,
+    horizonMs: plan.horizonMs,
+    ...o,
   });
   const writers: TopicWriter[] = [];
   try {
     for (const s of plan.sources) {
-      writers.push(new TopicWriter(dir, s.topic, { ...(o.partitions === undefined ? {} : { partitions: o.partitions }), ...(o.compression === undefined ? {} : { compression: o.compression }) }));
+      writers.push(
+        new TopicWriter(dir, s.topic, {
+          ...(o.partitions === undefined ? {} : { partitions: o.partitions }),
+          ...(o.compression === undefined ? {} : { compression: o.compression }),
+        }),
+      );
     }
     const { line, key } = source;
     for (let n = 0; n < o.events; n++) {
       source.make(n);
-      const writer = writers[source.source]!, keyBytes = plan.producerKey === null ? key.bytes.subarray(0, key.length) : keyOf(line.bytes.subarray(0, line.length), plan.producerKey, key.bytes.subarray(0, key.length));
+      const writer = writers[source.source]!,
+        keyBytes =
+          plan.producerKey === null
+            ? key.bytes.subarray(0, key.length)
+            : keyOf(line.bytes.subarray(0, line.length), plan.producerKey, key.bytes.subarray(0, key.length));
       writer.append(writer.partitionFor(keyBytes), keyBytes, line.bytes, source.arrivalMs, 0, line.length);
       if (n % PROGRESS_RECORDS === 0) o.onProgress?.(n);
     }

@@ -17,7 +17,11 @@ const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
 const USUAL_MAX = 100_000;
 
 export function cannotMake(field: Field, why: string): Error {
-  return usage('E_GENERATE', `Values of field ${field.name} cannot be made: ${why}.`, 'Give it validValues or a simpler pattern in the contract, or make the field optional.');
+  return usage(
+    'E_GENERATE',
+    `Values of field ${field.name} cannot be made: ${why}.`,
+    'Give it validValues or a simpler pattern in the contract, or make the field optional.',
+  );
 }
 
 /** Texts of a string field, numbered; a text without further rules is NAME-number. */
@@ -45,7 +49,8 @@ function allows(f: Field, text: string): boolean {
 }
 
 function formatted(f: Field): PatternTexts {
-  const many = 2 ** 31, hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0');
+  const many = 2 ** 31,
+    hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0');
   switch (f.format) {
     case 'uuid':
       return { count: many, text: (n) => `${hex(n, 8)}-0000-4000-8000-${hex(n, 12)}` };
@@ -66,7 +71,8 @@ function formatted(f: Field): PatternTexts {
 
 /** "campaign_id" gives cam-17; a short field digits alone. */
 function named(f: Field): PatternTexts {
-  const most = f.maxLength ?? 64, least = f.minLength ?? 0;
+  const most = f.maxLength ?? 64,
+    least = f.minLength ?? 0;
   if (most < 8) {
     const count = Math.min(2 ** 31, LETTERS.length ** most);
     return { count, text: (n) => (n % count).toString(36).padStart(least, '0') };
@@ -81,14 +87,16 @@ function named(f: Field): PatternTexts {
 export function writerOf(f: Field): WriteValue {
   switch (f.type) {
     case 'string': {
-      const texts = textsOf(f), known: Buffer[] = [];
+      const texts = textsOf(f),
+        known: Buffer[] = [];
       if (texts.count <= 4096) {
         for (let n = 0; n < texts.count; n++) known.push(Buffer.from(JSON.stringify(texts.text(n))));
         return (line, random) => line.put(known[random.below(known.length)]!);
       }
       const many = Math.min(texts.count, 1_000_000);
       if (texts.prefix === undefined) return (line, random) => line.text(JSON.stringify(texts.text(random.below(many))));
-      const open = Buffer.from(JSON.stringify(texts.prefix).slice(0, -1)), quote = Buffer.from('"');
+      const open = Buffer.from(JSON.stringify(texts.prefix).slice(0, -1)),
+        quote = Buffer.from('"');
       return (line, random) => {
         line.put(open);
         line.integer(random.below(many));
@@ -119,12 +127,14 @@ interface Steps {
 
 function stepsOf(f: Field): Steps {
   const places = f.multipleOf === null ? (f.type === 'integer' ? 0 : 3) : (/\.(\d*)/.exec(f.multipleOf)?.[1]?.length ?? 0);
-  const power = 10 ** places, unit = f.multipleOf === null ? 1 : Math.max(1, Math.round(Number(f.multipleOf) * power));
+  const power = 10 ** places,
+    unit = f.multipleOf === null ? 1 : Math.max(1, Math.round(Number(f.multipleOf) * power));
   const bound = (inclusive: string | null, exclusive: string | null, none: number, step: number): number =>
     inclusive !== null ? Number(inclusive) * power : exclusive !== null ? Number(exclusive) * power + step : none;
   const from = bound(f.minimum, f.exclusiveMinimum, 0, 1);
   const to = bound(f.maximum, f.exclusiveMaximum, Math.max(from, 0) + USUAL_MAX * (places === 0 ? 1 : power), -1);
-  const least = Math.ceil(from / unit - 1e-9), most = Math.min(Math.floor(to / unit + 1e-9), Number.MAX_SAFE_INTEGER / unit);
+  const least = Math.ceil(from / unit - 1e-9),
+    most = Math.min(Math.floor(to / unit + 1e-9), Number.MAX_SAFE_INTEGER / unit);
   if (most < least) throw cannotMake(f, 'no number lies within its bounds');
   return { least, most: Math.min(most, least + 2 ** 32 - 1), places, unit };
 }
@@ -134,10 +144,13 @@ function numberWriter(f: Field): WriteValue {
     const values = f.validValues.map((v) => Buffer.from(String(v)));
     return (line, random) => line.put(values[random.below(values.length)]!);
   }
-  const { least, most, places, unit } = stepsOf(f), span = most - least + 1, power = 10 ** places;
+  const { least, most, places, unit } = stepsOf(f),
+    span = most - least + 1,
+    power = 10 ** places;
   return (line, random) => {
     // The square of a unit: amounts are mostly small and sometimes large.
-    const u = random.unit(), n = (least + Math.floor(u * u * span)) * unit;
+    const u = random.unit(),
+      n = (least + Math.floor(u * u * span)) * unit;
     if (places === 0) return line.integer(n);
     if (n < 0) line.text('-');
     const whole = Math.abs(n);
@@ -148,8 +161,10 @@ function numberWriter(f: Field): WriteValue {
 }
 
 function timeWriter(f: Field): WriteValue {
-  const least = f.notBefore ?? 0, most = f.notAfter ?? Infinity;
-  const iso = f.time === 'iso8601', quote = Buffer.from('"');
+  const least = f.notBefore ?? 0,
+    most = f.notAfter ?? Infinity;
+  const iso = f.time === 'iso8601',
+    quote = Buffer.from('"');
   return (line, random, time) => {
     const ms = Math.min(most, Math.max(least, time - random.below(60_000)));
     if (!iso) return line.integer(ms);
@@ -160,8 +175,10 @@ function timeWriter(f: Field): WriteValue {
 }
 
 function dateWriter(f: Field): WriteValue {
-  const from = Math.max(0, f.notBefore ?? Date.UTC(2025, 0, 1)), days = Math.max(1, Math.min(365, Math.floor(((f.notAfter ?? Infinity) - from) / 86_400_000)));
-  const values = f.validValues?.map(String) ?? Array.from({ length: days }, (_, n) => new Date(from + n * 86_400_000).toISOString().slice(0, 10));
+  const from = Math.max(0, f.notBefore ?? Date.UTC(2025, 0, 1)),
+    days = Math.max(1, Math.min(365, Math.floor(((f.notAfter ?? Infinity) - from) / 86_400_000)));
+  const values =
+    f.validValues?.map(String) ?? Array.from({ length: days }, (_, n) => new Date(from + n * 86_400_000).toISOString().slice(0, 10));
   const known = values.map((v) => Buffer.from(JSON.stringify(v)));
   return (line, random) => line.put(known[random.below(known.length)]!);
 }

@@ -4,8 +4,21 @@
  */
 import { crc32c } from '@node-rs/crc32';
 import {
-  ATTRIBUTES_AT, BASE_TIMESTAMP_AT, COUNT_AT, CRC_AT, HEADER_BYTES, LAST_OFFSET_DELTA_AT, LEADER_EPOCH_AT, LENGTH_AT, MAGIC,
-  MAGIC_AT, MAX_TIMESTAMP_AT, PREFIX_BYTES, PRODUCER_ID_AT, putInt32, putInt64,
+  ATTRIBUTES_AT,
+  BASE_TIMESTAMP_AT,
+  COUNT_AT,
+  CRC_AT,
+  HEADER_BYTES,
+  LAST_OFFSET_DELTA_AT,
+  LEADER_EPOCH_AT,
+  LENGTH_AT,
+  MAGIC,
+  MAGIC_AT,
+  MAX_TIMESTAMP_AT,
+  PREFIX_BYTES,
+  PRODUCER_ID_AT,
+  putInt32,
+  putInt64,
 } from '../../topology/consume/batch-header.ts';
 import { deflate } from './codecs.ts';
 import type { Compression } from './codecs.ts';
@@ -37,16 +50,20 @@ export class BatchBuilder {
   }
 
   add(key: Uint8Array | null, value: Uint8Array | null, start: number, end: number, timestampMs: number): void {
-    const keyBytes = key === null ? 0 : key.length, valueBytes = value === null ? 0 : end - start;
+    const keyBytes = key === null ? 0 : key.length,
+      valueBytes = value === null ? 0 : end - start;
     this.#reserve(keyBytes + valueBytes + OVERHEAD_BYTES_MAX);
     if (this.count === 0) {
       this.#baseTimestamp = timestampMs;
       this.#maxTimestamp = timestampMs;
     }
     if (timestampMs > this.#maxTimestamp) this.#maxTimestamp = timestampMs;
-    const timeDelta = timestampMs - this.#baseTimestamp, offsetDelta = this.count;
-    const keyLength = key === null ? -1 : keyBytes, valueLength = value === null ? -1 : valueBytes;
-    const body = 1 + varintBytes(timeDelta) + varintBytes(offsetDelta) + varintBytes(keyLength) + keyBytes + varintBytes(valueLength) + valueBytes + 1;
+    const timeDelta = timestampMs - this.#baseTimestamp,
+      offsetDelta = this.count;
+    const keyLength = key === null ? -1 : keyBytes,
+      valueLength = value === null ? -1 : valueBytes;
+    const body =
+      1 + varintBytes(timeDelta) + varintBytes(offsetDelta) + varintBytes(keyLength) + keyBytes + varintBytes(valueLength) + valueBytes + 1;
     const b = this.#bytes;
     let at = putVarint(b, this.size, body);
     b[at++] = 0;
@@ -106,7 +123,8 @@ export class BatchBuilder {
 const zigzag = (n: number): number => (n < 0 ? -n * 2 - 1 : n * 2);
 
 function varintBytes(n: number): number {
-  let z = zigzag(n), bytes = 1;
+  let z = zigzag(n),
+    bytes = 1;
   while (z >= 128) {
     z = Math.floor(z / 128);
     bytes++;

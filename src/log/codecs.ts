@@ -20,21 +20,36 @@ export const codecs: Codecs = { crc32c: (bytes) => crc32c(bytes), inflate };
 
 function inflate(compression: number, bytes: Uint8Array, maxBytes: number): Uint8Array {
   switch (compression) {
-    case NONE: return bytes;
-    case LZ4: return lz4Inflate(bytes, maxBytes);
-    case ZSTD: return bounded(zlib.zstdDecompressSync, bytes, maxBytes);
-    case GZIP: return bounded(zlib.gunzipSync, bytes, maxBytes);
-    case SNAPPY: return snappyInflate(bytes, maxBytes);
-    default: throw new BatchError('unsupported', `compression ${compression} is unknown`);
+    case NONE:
+      return bytes;
+    case LZ4:
+      return lz4Inflate(bytes, maxBytes);
+    case ZSTD:
+      return bounded(zlib.zstdDecompressSync, bytes, maxBytes);
+    case GZIP:
+      return bounded(zlib.gunzipSync, bytes, maxBytes);
+    case SNAPPY:
+      return snappyInflate(bytes, maxBytes);
+    default:
+      throw new BatchError('unsupported', `compression ${compression} is unknown`);
   }
 }
 
-function bounded(read: (bytes: Uint8Array, options: { maxOutputLength: number; chunkSize: number }) => Uint8Array, bytes: Uint8Array, maxBytes: number): Uint8Array {
+function bounded(
+  read: (bytes: Uint8Array, options: { maxOutputLength: number; chunkSize: number }) => Uint8Array,
+  bytes: Uint8Array,
+  maxBytes: number,
+): Uint8Array {
   try {
     return read(bytes, { maxOutputLength: maxBytes, chunkSize: CHUNK_BYTES });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(maxBytes);
-    throw new BatchError('malformed', `its checksum fits, but its compressed records are damaged: ${(cause as Error).message}`, Number.NaN, cause);
+    throw new BatchError(
+      'malformed',
+      `its checksum fits, but its compressed records are damaged: ${(cause as Error).message}`,
+      Number.NaN,
+      cause,
+    );
   }
 }
 
@@ -46,8 +61,11 @@ export interface Deflated {
 
 export function deflate(compression: Compression, bytes: Buffer<ArrayBuffer>): Deflated {
   switch (compression) {
-    case 'none': return { code: NONE, parts: [bytes] };
-    case 'lz4': return { code: LZ4, parts: lz4Deflate(bytes) };
-    case 'zstd': return { code: ZSTD, parts: [zlib.zstdCompressSync(bytes)] };
+    case 'none':
+      return { code: NONE, parts: [bytes] };
+    case 'lz4':
+      return { code: LZ4, parts: lz4Deflate(bytes) };
+    case 'zstd':
+      return { code: ZSTD, parts: [zlib.zstdCompressSync(bytes)] };
   }
 }

@@ -6,8 +6,13 @@ const RESTORE = 'Nothing from there on was read. Restore the segment file from a
 
 export function corruptBatch(topic: string, partition: number, offset: number, what: string, file?: string, cause?: unknown): TallyError {
   const where = file === undefined ? '' : ` (${file})`;
-  return new TallyError('E_CORRUPT_BATCH', `${topic}, partition ${partition}, offset ${offset}: the record batch is corrupt: ${what}${where}.`,
-    RESTORE, undefined, cause);
+  return new TallyError(
+    'E_CORRUPT_BATCH',
+    `${topic}, partition ${partition}, offset ${offset}: the record batch is corrupt: ${what}${where}.`,
+    RESTORE,
+    undefined,
+    cause,
+  );
 }
 
 /** Gives a fault of the decoder its place; whatever else it is, it stays as it is. */
@@ -17,11 +22,17 @@ export function placedFault(error: unknown, topic: string, partition: number, ba
 }
 
 export function truncated(topic: string, partition: number, offset: number, end: number): TallyError {
-  return new TallyError('E_LOG_TRUNCATED', `${topic}, partition ${partition}: offset ${offset} lies beyond the end of the log, which is ${end}.`,
-    'The log lost records that were read before, or is another log. Bring back the log that this state was made from, or start with a new data directory.');
+  return new TallyError(
+    'E_LOG_TRUNCATED',
+    `${topic}, partition ${partition}: offset ${offset} lies beyond the end of the log, which is ${end}.`,
+    'The log lost records that were read before, or is another log. Bring back the log that this state was made from, or start with a new data directory.',
+  );
 }
 
 export function removed(topic: string, partition: number, offset: number, start: number): TallyError {
-  return new TallyError('E_LOG_TRUNCATED', `${topic}, partition ${partition}: offset ${offset} is gone, the log begins at ${start}.`,
-    'Segments were removed before they were read. Bring them back, or start with a new data directory.');
+  return new TallyError(
+    'E_LOG_TRUNCATED',
+    `${topic}, partition ${partition}: offset ${offset} is gone, the log begins at ${start}.`,
+    'Segments were removed before they were read. Bring them back, or start with a new data directory.',
+  );
 }

@@ -63,7 +63,8 @@ export class InStep {
       best = this.#oldest();
       if (best < 0) return undefined;
     }
-    const batch = this.#readers[best]!.peek()!, place = this.#places[best]!;
+    const batch = this.#readers[best]!.peek()!,
+      place = this.#places[best]!;
     if (this.#step === undefined) this.#step = { index: best, topic: place.topic, partition: place.partition, batch };
     this.#step.index = best;
     this.#step.topic = place.topic;
@@ -96,8 +97,10 @@ export class InStep {
   }
 
   #oldest(): number {
-    const times = this.#times, unseen = this.#isUnseen;
-    let best = -1, least = Number.POSITIVE_INFINITY;
+    const times = this.#times,
+      unseen = this.#isUnseen;
+    let best = -1,
+      least = Number.POSITIVE_INFINITY;
     for (let i = 0; i < times.length; i++) {
       if (unseen[i] === 1) this.#look(i);
       if (times[i]! < least) {

@@ -19,10 +19,14 @@ export function keyOf(line: Buffer, field: string): Buffer | null {
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed) || !Object.hasOwn(parsed, field)) return null;
   const value = (parsed as Record<string, unknown>)[field];
   switch (typeof value) {
-    case 'string': return value.isWellFormed() ? Buffer.from(UUID.test(value) ? value.toLowerCase() : value) : null;
-    case 'boolean': return Buffer.from(String(value));
-    case 'number': return Buffer.from(sourceOf(text, field));
-    default: return null;
+    case 'string':
+      return value.isWellFormed() ? Buffer.from(UUID.test(value) ? value.toLowerCase() : value) : null;
+    case 'boolean':
+      return Buffer.from(String(value));
+    case 'number':
+      return Buffer.from(sourceOf(text, field));
+    default:
+      return null;
   }
 }
 

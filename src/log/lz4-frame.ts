@@ -9,7 +9,12 @@ import { BatchError } from '../../topology/consume/batch-error.ts';
 import { xxh32Short } from './xxh32.ts';
 
 const MAGIC = 0x184d2204;
-const BLOCK_CHECKSUM = 0x10, CONTENT_SIZE = 0x08, CONTENT_CHECKSUM = 0x04, DICTIONARY = 0x01, INDEPENDENT = 0x20, VERSION_1 = 0x40;
+const BLOCK_CHECKSUM = 0x10,
+  CONTENT_SIZE = 0x08,
+  CONTENT_CHECKSUM = 0x04,
+  DICTIONARY = 0x01,
+  INDEPENDENT = 0x20,
+  VERSION_1 = 0x40;
 const BLOCK_MAX = 4 * 1024 * 1024;
 /** A linked block may look back this far. */
 const WINDOW_BYTES = 64 * 1024;
@@ -29,10 +34,12 @@ export function lz4Inflate(frame: Uint8Array, maxBytes: number): Uint8Array {
   const head = readHead(b);
   if (head.contentSize > maxBytes) throw tooLarge(maxBytes);
   const parts: Uint8Array[] = [];
-  let at = head.blocksFrom, total = 0;
+  let at = head.blocksFrom,
+    total = 0;
   for (;;) {
     if (at + 4 > b.length) throw damaged('it ends in the middle');
-    const word = b.readUInt32LE(at), size = (word & ~STORED) >>> 0;
+    const word = b.readUInt32LE(at),
+      size = (word & ~STORED) >>> 0;
     if (word === 0) break;
     if (size > head.blockMax || at + 4 + size > b.length) throw damaged(`a block of ${size} bytes`);
     const left = maxBytes - total;
@@ -46,14 +53,6 @@ export function lz4Inflate(frame: Uint8Array, maxBytes: number): Uint8Array {
   if (at + 4 + (head.contentChecksum ? 4 : 0) !== b.length) throw damaged('bytes follow its end');
   if (head.contentSize >= 0 && total !== head.contentSize) throw damaged(`it holds ${total} bytes, not ${head.contentSize}`);
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, total);
-}
-
-/** Where a frame of one independent, compressed block of known size has it (its size word, which its bytes follow); undefined: another frame. */
-export function plainBlock(b: Buffer): { at: number; size: number; inflatedBytes: number } | undefined {
-  if (b.length < 11 || b.readUInt32LE(0) !== MAGIC || (b[4]! & (0xc0 | DICTIONARY | BLOCK_CHECKSUM | CONTENT_CHECKSUM | CONTENT_SIZE | INDEPENDENT)) !== (VERSION_1 | CONTENT_SIZE | INDEPENDENT)) return undefined;
-  const { blocksFrom: at, blockMax, contentSize } = readHead(b), size = at + 4 <= b.length ? b.readUInt32LE(at) : 0;
-  if (size === 0 || size >= STORED || size > blockMax || contentSize > blockMax || contentSize > size * 255 + 64) return undefined;
-  return at + 8 + size === b.length && b.readUInt32LE(at + 4 + size) === 0 ? { at, size, inflatedBytes: contentSize } : undefined;
 }
 
 /**
@@ -88,15 +87,19 @@ function windowOf(parts: Uint8Array[]): Buffer {
 
 function readHead(b: Buffer): FrameHead {
   if (b.length < 11 || b.readUInt32LE(0) !== MAGIC) throw damaged('it is no LZ4 frame');
-  const flags = b[4]!, blockCode = (b[5]! >> 4) & 7;
+  const flags = b[4]!,
+    blockCode = (b[5]! >> 4) & 7;
   if ((flags & 0xc0) !== VERSION_1 || blockCode < 4) throw damaged('its header is invalid');
   if ((flags & DICTIONARY) !== 0) throw new BatchError('unsupported', 'its LZ4 frame needs a dictionary');
   const hasSize = (flags & CONTENT_SIZE) !== 0;
   const checksumAt = 6 + (hasSize ? 8 : 0);
   if (b.length < checksumAt + 5) throw damaged('it ends in the middle');
   return {
-    blocksFrom: checksumAt + 1, blockMax: 2 ** (8 + 2 * blockCode), independent: (flags & INDEPENDENT) !== 0,
-    blockChecksum: (flags & BLOCK_CHECKSUM) !== 0, contentChecksum: (flags & CONTENT_CHECKSUM) !== 0,
+    blocksFrom: checksumAt + 1,
+    blockMax: 2 ** (8 + 2 * blockCode),
+    independent: (flags & INDEPENDENT) !== 0,
+    blockChecksum: (flags & BLOCK_CHECKSUM) !== 0,
+    contentChecksum: (flags & CONTENT_CHECKSUM) !== 0,
     contentSize: hasSize ? b.readUInt32LE(6) + b.readUInt32LE(10) * 4294967296 : -1,
   };
 }
@@ -111,7 +114,8 @@ export function lz4Deflate(bytes: Buffer<ArrayBuffer>): Buffer[] {
   head[14] = (xxh32Short(head, 4, 14) >>> 8) & 0xff;
   const parts: Buffer[] = [head];
   for (let at = 0; at < bytes.length; at += BLOCK_MAX) {
-    const block = bytes.subarray(at, Math.min(bytes.length, at + BLOCK_MAX)), packed = compressSync(block);
+    const block = bytes.subarray(at, Math.min(bytes.length, at + BLOCK_MAX)),
+      packed = compressSync(block);
     if (packed.length - 4 < block.length) {
       packed.writeUInt32LE(packed.length - 4, 0);
       parts.push(packed);

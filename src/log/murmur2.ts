@@ -1,8 +1,10 @@
 /** Kafka's own partitioner: murmur2 of the key's bytes, its sign bit dropped, modulo the partitions. */
-const SEED = 0x9747b28c, M = 0x5bd1e995;
+const SEED = 0x9747b28c,
+  M = 0x5bd1e995;
 
 export function murmur2(b: Uint8Array): number {
-  let h = SEED ^ b.length, at = 0;
+  let h = SEED ^ b.length,
+    at = 0;
   for (; at + 4 <= b.length; at += 4) {
     let k = b[at]! | (b[at + 1]! << 8) | (b[at + 2]! << 16) | (b[at + 3]! << 24);
     k = Math.imul(k, M);

@@ -6,8 +6,19 @@
  */
 import fs from 'node:fs';
 import {
-  ATTRIBUTES_AT, BASE_TIMESTAMP_AT, CONTROL, HEADER_BYTES, int16At, int32At, int64At, LAST_OFFSET_DELTA_AT, LENGTH_AT, MAX_TIMESTAMP_AT,
-  PREFIX_BYTES, PRODUCER_ID_AT, TRANSACTIONAL,
+  ATTRIBUTES_AT,
+  BASE_TIMESTAMP_AT,
+  CONTROL,
+  HEADER_BYTES,
+  int16At,
+  int32At,
+  int64At,
+  LAST_OFFSET_DELTA_AT,
+  LENGTH_AT,
+  MAX_TIMESTAMP_AT,
+  PREFIX_BYTES,
+  PRODUCER_ID_AT,
+  TRANSACTIONAL,
 } from '../../topology/consume/batch-header.ts';
 import { corruptBatch } from './faults.ts';
 import type { PartitionReader, RawBatch } from './port.ts';
@@ -131,7 +142,9 @@ export class SegmentReader implements PartitionReader {
 
   #readHeader(): boolean {
     if (this.#size - this.position < HEADER_BYTES) return false;
-    const at = this.#load(HEADER_BYTES), b = this.#buffer, v = this.#view;
+    const at = this.#load(HEADER_BYTES),
+      b = this.#buffer,
+      v = this.#view;
     if (at < 0 || headerFault(b, at, this.offset) !== undefined) return false;
     v.length = int32At(b, at + LENGTH_AT) + PREFIX_BYTES;
     if (v.length > this.#size - this.position) return false;
@@ -147,7 +160,9 @@ export class SegmentReader implements PartitionReader {
 
   /** No whole batch stands here: true when there may be one now (the next file, or the file changed), false at the log's end. */
   #goOn(): boolean {
-    const size = this.#size, left = size - this.position, next = segmentPath(this.#start.dir, this.offset);
+    const size = this.#size,
+      left = size - this.position,
+      next = segmentPath(this.#start.dir, this.offset);
     const isRolled = this.offset !== this.base && fs.existsSync(next);
     if (!isRolled && this.#later === undefined) {
       if (left <= 0 || (this.#tornPosition === this.position && this.#tornSize === size)) return false;
@@ -159,7 +174,8 @@ export class SegmentReader implements PartitionReader {
       }
       return this.#changedOrThrow(fault);
     }
-    if (left > 0) return this.#changedOrThrow(tailFault(this.#fd, this.position, size, this.offset) ?? 'it is cut, and another file follows');
+    if (left > 0)
+      return this.#changedOrThrow(tailFault(this.#fd, this.position, size, this.offset) ?? 'it is cut, and another file follows');
     if (!isRolled) return this.#changedOrThrow(`records are missing: the next file begins at offset ${this.#later!}`);
     // The file may have grown between the look at it and the look at the next.
     if (this.#hasChanged()) return true;
@@ -177,7 +193,8 @@ export class SegmentReader implements PartitionReader {
   }
 
   #hasChanged(): boolean {
-    const size = this.#size, changedMs = this.#changedMs;
+    const size = this.#size,
+      changedMs = this.#changedMs;
     this.#refresh();
     return size !== this.#size || changedMs !== this.#changedMs;
   }
@@ -209,7 +226,14 @@ export class SegmentReader implements PartitionReader {
   }
 
   #ahead(): SegmentReader {
-    return new SegmentReader({ ...this.#start, base: this.base, position: this.position, offset: this.offset, chunkBytes: 80, uncommitted: true });
+    return new SegmentReader({
+      ...this.#start,
+      base: this.base,
+      position: this.position,
+      offset: this.offset,
+      chunkBytes: 80,
+      uncommitted: true,
+    });
   }
 
   #path(): string {

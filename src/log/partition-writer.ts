@@ -69,8 +69,10 @@ export class PartitionWriter {
   }
 
   #locked<T>(work: () => T): T {
-    const file = path.join(this.#dir, '.lock'), lock = FileLock.lockSync(file, LOCK_WAIT_MS);
-    if (lock === undefined) throw new TallyError('E_LOG_LOCKED', `Another process holds ${file} for ${LOCK_WAIT_MS / 1000} s.`, 'Wait for it, or end it.');
+    const file = path.join(this.#dir, '.lock'),
+      lock = FileLock.lockSync(file, LOCK_WAIT_MS);
+    if (lock === undefined)
+      throw new TallyError('E_LOG_LOCKED', `Another process holds ${file} for ${LOCK_WAIT_MS / 1000} s.`, 'Wait for it, or end it.');
     try {
       if (!this.#isUnchanged()) this.#findEnd();
       return work();
@@ -83,7 +85,12 @@ export class PartitionWriter {
   #isUnchanged(): boolean {
     if (this.#fd < 0) return false;
     const stat = fs.fstatSync(this.#fd);
-    if (stat.nlink === 0) throw new TallyError('E_LOG_MISSING', `${segmentPath(this.#dir, this.#base)} was removed while it was written.`, 'Start the producer again.');
+    if (stat.nlink === 0)
+      throw new TallyError(
+        'E_LOG_MISSING',
+        `${segmentPath(this.#dir, this.#base)} was removed while it was written.`,
+        'Start the producer again.',
+      );
     return stat.size === this.#end && (this.#end === 0 || !fs.existsSync(segmentPath(this.#dir, this.#offset)));
   }
 
@@ -93,17 +100,34 @@ export class PartitionWriter {
     if (base !== this.#base) this.#isDirty = false;
     this.#letGo();
     this.#open(base);
-    const size = fs.fstatSync(this.#fd).size, entries = readIndex(this.#dir, base, size);
+    const size = fs.fstatSync(this.#fd).size,
+      entries = readIndex(this.#dir, base, size);
     const start = startBy(entries, this.#fd, base, () => true);
-    this.#index = new IndexWriter(this.#dir, base, entries.filter((e) => e.position <= start.position));
+    this.#index = new IndexWriter(
+      this.#dir,
+      base,
+      entries.filter((e) => e.position <= start.position),
+    );
     const reader = new SegmentReader({
-      dir: this.#dir, topic: this.topic, partition: this.partition, base, position: start.position, offset: start.offset, uncommitted: true,
+      dir: this.#dir,
+      topic: this.topic,
+      partition: this.partition,
+      base,
+      position: start.position,
+      offset: start.offset,
+      uncommitted: true,
     });
     try {
       for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
         const bytes = batch.bytes;
         if (crc32c(bytes.subarray(ATTRIBUTES_AT)) !== uint32At(bytes, CRC_AT))
-          throw corruptBatch(this.topic, this.partition, batch.baseOffset, 'its checksum (CRC32C) does not fit its bytes', segmentPath(this.#dir, base));
+          throw corruptBatch(
+            this.topic,
+            this.partition,
+            batch.baseOffset,
+            'its checksum (CRC32C) does not fit its bytes',
+            segmentPath(this.#dir, base),
+          );
         this.#index.note(batch.baseOffset, reader.position, batch.maxTimestamp);
         reader.advance();
       }
@@ -125,7 +149,8 @@ export class PartitionWriter {
   }
 
   #open(base: number): void {
-    const file = segmentPath(this.#dir, base), isNew = !fs.existsSync(file);
+    const file = segmentPath(this.#dir, base),
+      isNew = !fs.existsSync(file);
     this.#fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644);
     this.#base = base;
     if (isNew) syncDir(this.#dir);
@@ -136,7 +161,8 @@ export class PartitionWriter {
     try {
       writeParts(this.#fd, parts, this.#end);
     } catch (error) {
-      const end = this.#end, fd = this.#fd;
+      const end = this.#end,
+        fd = this.#fd;
       try {
         fs.ftruncateSync(fd, end);
       } catch {
@@ -163,7 +189,7 @@ function writeParts(fd: number, parts: readonly Uint8Array[], position: number):
       position += part.length;
       continue;
     }
-    for (let at = wrote; at < part.length; ) at += fs.writeSync(fd, part, at, part.length - at, position + at);
+    for (let at = wrote; at < part.length;) at += fs.writeSync(fd, part, at, part.length - at, position + at);
     position += part.length;
     wrote = 0;
   }

@@ -7,7 +7,8 @@ import { keyOf } from './line-key.ts';
 import { RECORD_BYTES_MAX } from './writer.ts';
 import type { TopicWriter } from './writer.ts';
 
-const NEWLINE = 10, RETURN = 13;
+const NEWLINE = 10,
+  RETURN = 13;
 
 export class LineProducer {
   readonly #writer: TopicWriter;
@@ -55,8 +56,11 @@ export class LineProducer {
   #keep(chunk: Buffer, from: number, to: number): void {
     const need = this.#carried + to - from;
     if (need > RECORD_BYTES_MAX) {
-      throw new TallyError('E_RECORD_TOO_LARGE', `Line ${this.#line} has more than the ${RECORD_BYTES_MAX} bytes that a record may have.`,
-        'The lines before it are in the log. Split it, or leave it out.');
+      throw new TallyError(
+        'E_RECORD_TOO_LARGE',
+        `Line ${this.#line} has more than the ${RECORD_BYTES_MAX} bytes that a record may have.`,
+        'The lines before it are in the log. Split it, or leave it out.',
+      );
     }
     if (need > this.#carry.length) {
       const grown = Buffer.allocUnsafeSlow(Math.min(RECORD_BYTES_MAX, Math.max(64 * 1024, need * 2)));

@@ -6,7 +6,18 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { crc32c } from '@node-rs/crc32';
 import {
-  ATTRIBUTES_AT, CRC_AT, HEADER_BYTES, int32At, int64At, LAST_OFFSET_DELTA_AT, LENGTH_AT, MAGIC, MAGIC_AT, PREFIX_BYTES, putInt64, uint32At,
+  ATTRIBUTES_AT,
+  CRC_AT,
+  HEADER_BYTES,
+  int32At,
+  int64At,
+  LAST_OFFSET_DELTA_AT,
+  LENGTH_AT,
+  MAGIC,
+  MAGIC_AT,
+  PREFIX_BYTES,
+  putInt64,
+  uint32At,
 } from '../../topology/consume/batch-header.ts';
 
 /** A batch that claims more is damaged: its length would be memory. */
@@ -19,7 +30,11 @@ export const segmentPath = (dir: string, base: number): string => path.join(dir,
 
 /** Base offsets, ascending. */
 export function listSegments(dir: string): number[] {
-  return fs.readdirSync(dir).filter((name) => LOG_NAME.test(name)).map((name) => Number(name.slice(0, 20))).sort((a, b) => a - b);
+  return fs
+    .readdirSync(dir)
+    .filter((name) => LOG_NAME.test(name))
+    .map((name) => Number(name.slice(0, 20)))
+    .sort((a, b) => a - b);
 }
 
 /** Reads until `length` bytes are there or the file ends. */
@@ -38,7 +53,9 @@ export function readFully(fd: number, into: Uint8Array, at: number, length: numb
  * if all of it is there.
  */
 export function headerFault(b: Uint8Array, at: number, offset: number): string | undefined {
-  const magic = b[at + MAGIC_AT]!, base = int64At(b, at), length = int32At(b, at + LENGTH_AT);
+  const magic = b[at + MAGIC_AT]!,
+    base = int64At(b, at),
+    length = int32At(b, at + LENGTH_AT);
   if (magic !== MAGIC) return magic < 2 && base === offset ? `record format v${magic} is not read, only v2` : 'no batch begins here';
   if (base !== offset) return `its header says offset ${base}`;
   if (length < HEADER_BYTES - PREFIX_BYTES || length + PREFIX_BYTES > BATCH_BYTES_MAX) return `its header claims ${length} bytes`;
@@ -51,7 +68,9 @@ export function headerFault(b: Uint8Array, at: number, offset: number): string |
  * is damaged.
  */
 export function tailFault(fd: number, position: number, size: number, offset: number): string | undefined {
-  const left = size - position, head = Buffer.alloc(HEADER_BYTES), have = readFully(fd, head, 0, Math.min(left, HEADER_BYTES), position);
+  const left = size - position,
+    head = Buffer.alloc(HEADER_BYTES),
+    have = readFully(fd, head, 0, Math.min(left, HEADER_BYTES), position);
   if (have < left && have < HEADER_BYTES) return undefined;
   const want = Buffer.alloc(8);
   putInt64(want, 0, offset);
@@ -73,7 +92,9 @@ const headOf = (head: Uint8Array): number | undefined => (head[MAGIC_AT] === MAG
 
 /** A batch whose damaged length reaches beyond the file looks torn. It is not when its checksum fits up to the end, or its successor follows. */
 function hiddenBatch(fd: number, position: number, size: number, offset: number, head: Buffer): string | undefined {
-  const next = offset + int32At(head, LAST_OFFSET_DELTA_AT) + 1, pattern = Buffer.alloc(8), crc = uint32At(head, CRC_AT);
+  const next = offset + int32At(head, LAST_OFFSET_DELTA_AT) + 1,
+    pattern = Buffer.alloc(8),
+    crc = uint32At(head, CRC_AT);
   if (next <= offset) return 'its header has a negative count of offsets';
   putInt64(pattern, 0, next);
   const chunk = Buffer.allocUnsafe(Math.min(SCAN_BYTES, size - position) + HEADER_BYTES);
@@ -84,7 +105,8 @@ function hiddenBatch(fd: number, position: number, size: number, offset: number,
     for (let i = chunk.subarray(0, got).indexOf(pattern); i >= 0 && i < SCAN_BYTES; i = chunk.subarray(0, got).indexOf(pattern, i + 1)) {
       if (i + HEADER_BYTES > got || chunk[i + MAGIC_AT] !== MAGIC) continue;
       const length = int32At(chunk, i + LENGTH_AT);
-      if (length >= HEADER_BYTES - PREFIX_BYTES && at + i + PREFIX_BYTES + length <= size) return 'its length does not fit the batch that follows';
+      if (length >= HEADER_BYTES - PREFIX_BYTES && at + i + PREFIX_BYTES + length <= size)
+        return 'its length does not fit the batch that follows';
     }
   }
   return state === crc ? 'its length does not fit its bytes' : undefined;
@@ -92,7 +114,8 @@ function hiddenBatch(fd: number, position: number, size: number, offset: number,
 
 /** True when every byte from `from` to `size` is zero (or there is none). */
 export function zerosFrom(fd: number, from: number, size: number): boolean {
-  const chunk = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(0, size - from))), zeros = Buffer.alloc(chunk.length);
+  const chunk = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(0, size - from))),
+    zeros = Buffer.alloc(chunk.length);
   for (let at = from; at < size; at += chunk.length) {
     const got = readFully(fd, chunk, 0, Math.min(chunk.length, size - at), at);
     if (got === 0) return true;

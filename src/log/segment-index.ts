@@ -33,7 +33,8 @@ export function readIndex(dir: string, base: number, size: number): IndexEntry[]
   }
   const entries: IndexEntry[] = [];
   if (b.length < MARK.length || !b.subarray(0, MARK.length).equals(MARK)) return entries;
-  let offset = base - 1, position = -1;
+  let offset = base - 1,
+    position = -1;
   for (let at = MARK.length; at + ENTRY_BYTES <= b.length; at += ENTRY_BYTES) {
     if (crc32c(b.subarray(at, at + 24)) !== b.readUInt32LE(at + 24)) break;
     const entry = { offset: b.readDoubleLE(at), position: b.readDoubleLE(at + 8), maxTimeBefore: b.readDoubleLE(at + 16) };
@@ -50,7 +51,10 @@ export function startBy(entries: readonly IndexEntry[], fd: number, base: number
   for (let i = entries.length - 1; i >= 0; i--) {
     const entry = entries[i]!;
     if (!fits(entry)) continue;
-    const agrees = readFully(fd, head, 0, HEADER_BYTES, entry.position) === HEADER_BYTES && head[MAGIC_AT] === MAGIC && int64At(head, 0) === entry.offset;
+    const agrees =
+      readFully(fd, head, 0, HEADER_BYTES, entry.position) === HEADER_BYTES &&
+      head[MAGIC_AT] === MAGIC &&
+      int64At(head, 0) === entry.offset;
     if (agrees) return entry;
   }
   return { offset: base, position: 0, maxTimeBefore: Number.NEGATIVE_INFINITY };
@@ -112,5 +116,5 @@ function encode(entry: IndexEntry): Buffer {
 }
 
 export function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let at = 0; at < bytes.length; ) at += fs.writeSync(fd, bytes, at, bytes.length - at, position + at);
+  for (let at = 0; at < bytes.length;) at += fs.writeSync(fd, bytes, at, bytes.length - at, position + at);
 }

@@ -72,7 +72,8 @@ export class SegmentLog implements Log {
   }
 
   reader(topic: string, partition: number, offset: number): PartitionReader {
-    const start = this.startOffset(topic, partition), end = this.endOffset(topic, partition);
+    const start = this.startOffset(topic, partition),
+      end = this.endOffset(topic, partition);
     if (offset > end) throw truncated(topic, partition, offset, end);
     if (offset < start && offset > 0) throw removed(topic, partition, offset, start);
     const reader = this.#readerFrom(topic, partition, Math.max(offset, start), {});
@@ -83,7 +84,8 @@ export class SegmentLog implements Log {
   /** The first offset whose record's time is at or after `ms`; the log's end when there is none. */
   offsetForTime(topic: string, partition: number, ms: number): number {
     this.#check(topic, partition);
-    const dir = partitionDir(this.dir, topic, partition), records = new Records();
+    const dir = partitionDir(this.dir, topic, partition),
+      records = new Records();
     for (const base of listSegments(dir)) {
       const start = entryOf(dir, base, (e) => e.maxTimeBefore < ms);
       const reader = new SegmentReader({ dir, topic, partition, base, position: start.position, offset: start.offset, ...this.#chunk() });
@@ -111,7 +113,8 @@ export class SegmentLog implements Log {
 
   /** At a batch that begins at or before `offset`. */
   #readerFrom(topic: string, partition: number, offset: number, more: Partial<ReaderStart>): SegmentReader {
-    const dir = partitionDir(this.dir, topic, partition), bases = listSegments(dir);
+    const dir = partitionDir(this.dir, topic, partition),
+      bases = listSegments(dir);
     const base = bases.findLast((b) => b <= offset) ?? bases[0] ?? 0;
     const start = entryOf(dir, base, (e) => e.offset <= offset);
     return new SegmentReader({ dir, topic, partition, base, position: start.position, offset: start.offset, ...this.#chunk(), ...more });
@@ -124,7 +127,11 @@ export class SegmentLog implements Log {
   #check(topic: string, partition: number): void {
     const count = this.#counts.get(topic) ?? this.partitions(topic);
     if (Number.isInteger(partition) && partition >= 0 && partition < count) return;
-    throw new TallyError('E_PARTITION_MISSING', `Topic "${topic}" has ${count} partition${count === 1 ? '' : 's'}; there is no partition ${partition}.`, 'Partitions are numbered from 0.');
+    throw new TallyError(
+      'E_PARTITION_MISSING',
+      `Topic "${topic}" has ${count} partition${count === 1 ? '' : 's'}; there is no partition ${partition}.`,
+      'Partitions are numbered from 0.',
+    );
   }
 }
 

@@ -13,7 +13,7 @@ export function snappyInflate(bytes: Uint8Array, maxBytes: number): Uint8Array {
   if (!XERIAL.every((b, i) => bytes[i] === b)) return inflateRaw(bytes, 0, bytes.length, maxBytes);
   const parts: Uint8Array[] = [];
   let total = 0;
-  for (let at = XERIAL_HEADER_BYTES; at < bytes.length; ) {
+  for (let at = XERIAL_HEADER_BYTES; at < bytes.length;) {
     const size = at + 4 <= bytes.length ? int32At(bytes, at) : -1;
     at += 4;
     if (size < 0 || at + size > bytes.length) throw damaged('a block reaches beyond its end');
@@ -26,7 +26,10 @@ export function snappyInflate(bytes: Uint8Array, maxBytes: number): Uint8Array {
 }
 
 function inflateRaw(b: Uint8Array, from: number, end: number, maxBytes: number, before: number = 0): Uint8Array {
-  let at = from, size = 0, unit = 1, byte = 128;
+  let at = from,
+    size = 0,
+    unit = 1,
+    byte = 128;
   while (byte >= 128) {
     if (at >= end || unit > 2 ** 28) throw damaged('its length does not end');
     byte = b[at++]!;
@@ -39,8 +42,10 @@ function inflateRaw(b: Uint8Array, from: number, end: number, maxBytes: number, 
   const out = Buffer.allocUnsafeSlow(size);
   let to = 0;
   while (at < end) {
-    const tag = b[at++]!, kind = tag & 3;
-    let length = (tag >>> 2) + 1, back = 0;
+    const tag = b[at++]!,
+      kind = tag & 3;
+    let length = (tag >>> 2) + 1,
+      back = 0;
     if (kind === 0) {
       if (length > 60) {
         const extra = length - 60;

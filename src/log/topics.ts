@@ -30,15 +30,27 @@ export function checkLogDir(dir: string): void {
     throw unreadable(dir, cause);
   }
   if (stat === undefined) {
-    throw new TallyError('E_LOG_MISSING', `There is no log at ${dir}.`,
-      'Give the directory that `tally produce --log` or `tally generate --log` wrote to.');
+    throw new TallyError(
+      'E_LOG_MISSING',
+      `There is no log at ${dir}.`,
+      'Give the directory that `tally produce --log` or `tally generate --log` wrote to.',
+    );
   }
-  if (!stat.isDirectory()) throw new TallyError('E_LOG_MISSING', `${dir} is a file, not the directory of a log.`, 'A log is a directory of TOPIC-PARTITION directories.');
+  if (!stat.isDirectory())
+    throw new TallyError(
+      'E_LOG_MISSING',
+      `${dir} is a file, not the directory of a log.`,
+      'A log is a directory of TOPIC-PARTITION directories.',
+    );
 }
 
 export function refuseKafka(dir: string): void {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(dir)) return;
-  throw usage('E_LOG_KAFKA', `"${dir}" is an address; Kafka is not spoken yet, a log is a directory.`, 'Give the path of a directory of segment files.');
+  throw usage(
+    'E_LOG_KAFKA',
+    `"${dir}" is an address; Kafka is not spoken yet, a log is a directory.`,
+    'Give the path of a directory of segment files.',
+  );
 }
 
 /** The partition counts of all topics, by name. */
@@ -49,7 +61,8 @@ export function listTopics(dir: string): Map<string, number> {
   } catch (cause) {
     throw unreadable(dir, cause);
   }
-  const found = new Map<string, number[]>(), making = new Set<string>();
+  const found = new Map<string, number[]>(),
+    making = new Set<string>();
   for (const name of names) {
     if (name.startsWith('.making-')) making.add(name.slice('.making-'.length));
     const m = /^(.+)-(0|[1-9]\d{0,5})$/.exec(name);
@@ -61,7 +74,8 @@ export function listTopics(dir: string): Map<string, number> {
   const topics = new Map<string, number>();
   for (const topic of [...found.keys()].sort()) {
     if (making.has(topic)) continue;
-    const list = found.get(topic)!.sort((a, b) => a - b), hole = list.findIndex((p, i) => p !== i);
+    const list = found.get(topic)!.sort((a, b) => a - b),
+      hole = list.findIndex((p, i) => p !== i);
     // A hole is told to whoever asks for that topic; the others can be read.
     topics.set(topic, hole < 0 ? list.length : -hole - 1);
   }
@@ -70,15 +84,26 @@ export function listTopics(dir: string): Map<string, number> {
 
 export function partitionCount(dir: string, topic: string): number {
   checkTopicName(topic);
-  const topics = listTopics(dir), count = topics.get(topic);
+  const topics = listTopics(dir),
+    count = topics.get(topic);
   if (count === undefined) {
     const known = [...topics.keys()];
-    const which = known.length === 0 ? 'The log has no topic at all.' : `The log has: ${known.slice(0, 20).join(', ')}${known.length > 20 ? ', ...' : ''}.`;
-    throw new TallyError('E_TOPIC_MISSING', `There is no topic "${topic}" in ${dir}${didYouMean(topic, known)}`.replace(/([^?])$/, '$1.'), which);
+    const which =
+      known.length === 0
+        ? 'The log has no topic at all.'
+        : `The log has: ${known.slice(0, 20).join(', ')}${known.length > 20 ? ', ...' : ''}.`;
+    throw new TallyError(
+      'E_TOPIC_MISSING',
+      `There is no topic "${topic}" in ${dir}${didYouMean(topic, known)}`.replace(/([^?])$/, '$1.'),
+      which,
+    );
   }
   if (count < 0) {
-    throw new TallyError('E_TOPIC_BROKEN', `Topic "${topic}" lacks its partition ${-count - 1}: there is no ${partitionDir(dir, topic, -count - 1)}.`,
-      'Bring the directory back; partitions are numbered from 0 without a hole.');
+    throw new TallyError(
+      'E_TOPIC_BROKEN',
+      `Topic "${topic}" lacks its partition ${-count - 1}: there is no ${partitionDir(dir, topic, -count - 1)}.`,
+      'Bring the directory back; partitions are numbered from 0 without a hole.',
+    );
   }
   return count;
 }
@@ -91,7 +116,8 @@ export function makeTopic(dir: string, topic: string, partitions: number | undef
     throw usage('E_PARTITIONS', `A topic has 1 to ${PARTITIONS_MAX} partitions.`, 'Give --partitions a whole number.');
   makeDir(dir);
   const lock = FileLock.lockSync(path.join(dir, '.lock'), LOCK_WAIT_MS);
-  if (lock === undefined) throw new TallyError('E_LOG_LOCKED', `Another process holds ${path.join(dir, '.lock')}.`, 'Wait for it, or end it.');
+  if (lock === undefined)
+    throw new TallyError('E_LOG_LOCKED', `Another process holds ${path.join(dir, '.lock')}.`, 'Wait for it, or end it.');
   try {
     const exists = listTopics(dir).has(topic);
     if (!exists) {
@@ -107,7 +133,11 @@ export function makeTopic(dir: string, topic: string, partitions: number | undef
     }
     const count = partitionCount(dir, topic);
     if (partitions !== undefined && count !== partitions)
-      throw usage('E_PARTITIONS', `Topic "${topic}" has ${count} partition${count === 1 ? '' : 's'}, not ${partitions}.`, 'Leave --partitions out, or write to another topic.');
+      throw usage(
+        'E_PARTITIONS',
+        `Topic "${topic}" has ${count} partition${count === 1 ? '' : 's'}, not ${partitions}.`,
+        'Leave --partitions out, or write to another topic.',
+      );
     return count;
   } finally {
     lock.unlock();
@@ -123,7 +153,13 @@ function makeDir(dir: string): void {
     fs.mkdirSync(dir, { recursive: true });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' && (cause as NodeJS.ErrnoException).code !== 'ENOTDIR') throw cause;
-    throw new TallyError('E_LOG_MISSING', `${dir} is a file or lies below one, so no log can be there.`, 'Give the path of a directory.', undefined, cause);
+    throw new TallyError(
+      'E_LOG_MISSING',
+      `${dir} is a file or lies below one, so no log can be there.`,
+      'Give the path of a directory.',
+      undefined,
+      cause,
+    );
   }
 }
 
@@ -138,5 +174,11 @@ export function syncDir(dir: string): void {
 }
 
 function unreadable(dir: string, cause: unknown): TallyError {
-  return new TallyError('E_LOG_UNREADABLE', `The log at ${dir} cannot be read: ${(cause as Error).message}.`, 'Check the path and the rights.', undefined, cause);
+  return new TallyError(
+    'E_LOG_UNREADABLE',
+    `The log at ${dir} cannot be read: ${(cause as Error).message}.`,
+    'Check the path and the rights.',
+    undefined,
+    cause,
+  );
 }

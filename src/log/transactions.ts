@@ -6,7 +6,9 @@ import { CONTROL, HEADER_BYTES, int16At, TRANSACTIONAL } from '../../topology/co
 import type { SegmentReader } from './partition-reader.ts';
 
 /** A control record's key, after its length, attributes, two deltas and key length of a byte each: version i16, type i16. */
-const TYPE_AT = HEADER_BYTES + 7, ABORT = 0, COMMIT = 1;
+const TYPE_AT = HEADER_BYTES + 7,
+  ABORT = 0,
+  COMMIT = 1;
 
 interface Marker {
   readonly producerId: number;

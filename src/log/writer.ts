@@ -57,10 +57,22 @@ export class TopicWriter {
   }
 
   /** One record, value[start..end). Its bytes are copied. */
-  append(partition: number, key: Uint8Array | null, value: Uint8Array | null, timestampMs: number, start: number = 0, end: number = value === null ? 0 : value.length): void {
-    const builder = this.#builders[partition]!, bytes = (key === null ? 0 : key.length) + end - start;
+  append(
+    partition: number,
+    key: Uint8Array | null,
+    value: Uint8Array | null,
+    timestampMs: number,
+    start: number = 0,
+    end: number = value === null ? 0 : value.length,
+  ): void {
+    const builder = this.#builders[partition]!,
+      bytes = (key === null ? 0 : key.length) + end - start;
     if (bytes > RECORD_BYTES_MAX) {
-      throw new TallyError('E_RECORD_TOO_LARGE', `A record of ${bytes} bytes is more than the ${RECORD_BYTES_MAX} that a log takes.`, 'Split it, or leave it out.');
+      throw new TallyError(
+        'E_RECORD_TOO_LARGE',
+        `A record of ${bytes} bytes is more than the ${RECORD_BYTES_MAX} that a log takes.`,
+        'Split it, or leave it out.',
+      );
     }
     if (builder.count > 0 && builder.size + bytes > this.#batchBytes) this.#send(partition);
     builder.add(key, value, start, end, timestampMs);
@@ -103,6 +115,7 @@ export class TopicWriter {
 
 export function checkCompression(name: string): Compression {
   const found = COMPRESSIONS.find((c) => c === name);
-  if (found === undefined) throw usage('E_COMPRESSION', `"${name}" is no compression of a log.`, `Give one of: ${COMPRESSIONS.join(', ')}.`);
+  if (found === undefined)
+    throw usage('E_COMPRESSION', `"${name}" is no compression of a log.`, `Give one of: ${COMPRESSIONS.join(', ')}.`);
   return found;
 }

@@ -23,14 +23,22 @@ export async function openData(dir: string): Promise<DataDir> {
   makeWritable(dir);
   const lock = await FileLock.lock(lockFile(dir), LOCK_WAIT_MS);
   if (lock === undefined) {
-    throw new TallyError('E_LOCKED', `another run works on ${path.resolve(dir)}`, 'one run at a time on a data directory: stop the other one, or give --data another directory');
+    throw new TallyError(
+      'E_LOCKED',
+      `another run works on ${path.resolve(dir)}`,
+      'one run at a time on a data directory: stop the other one, or give --data another directory',
+    );
   }
   let control: ControlStore | undefined;
   try {
     control = await ControlStore.open(dir);
-    const open = control, audit = AuditLog.open(dir, control.anchor, nowMs);
+    const open = control,
+      audit = AuditLog.open(dir, control.anchor, nowMs);
     return {
-      dir, instance: control.instance, audit, control: open,
+      dir,
+      instance: control.instance,
+      audit,
+      control: open,
       async close() {
         audit.close();
         await open.close();
@@ -49,6 +57,12 @@ function makeWritable(dir: string): void {
     mkdirSync(dir, { recursive: true });
     accessSync(dir, constants.W_OK | constants.X_OK);
   } catch (cause) {
-    throw new TallyError('E_NOT_WRITABLE', `the data directory ${dir} cannot be written: ${(cause as Error).message}`, 'give --data a directory of yours, or mend its permissions', 3, cause);
+    throw new TallyError(
+      'E_NOT_WRITABLE',
+      `the data directory ${dir} cannot be written: ${(cause as Error).message}`,
+      'give --data a directory of yours, or mend its permissions',
+      3,
+      cause,
+    );
   }
 }

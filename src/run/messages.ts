@@ -65,4 +65,11 @@ export type FromWorker =
   /** With --finish: this worker's shards have read everything; the end of the last window of them. */
   | { readonly kind: 'read'; readonly lastEnd: number }
   | { readonly kind: 'ended'; readonly shards: readonly ShardStatus[] }
-  | { readonly kind: 'failed'; readonly code: string; readonly sentence: string; readonly hint: string; readonly exit: number; readonly stack: string };
+  | {
+      readonly kind: 'failed';
+      readonly code: string;
+      readonly sentence: string;
+      readonly hint: string;
+      readonly exit: number;
+      readonly stack: string;
+    };

@@ -1,5 +1,5 @@
 /** Where things lie under a data directory. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 export const GENERATION = 1;
@@ -19,6 +19,12 @@ export function shardsOnDisk(dataDir: string, job: string, generation: number): 
     if (match !== null) return Number(match[1]);
   }
   return undefined;
+}
+
+/** What a run that was refused before its first record has made is taken away, so that a corrected job is not held to it. */
+export function forgetState(dataDir: string, job: string, generation: number): void {
+  rmSync(path.join(jobDir(dataDir, job), `g${generation}`), { recursive: true, force: true });
+  if (existsSync(jobDir(dataDir, job)) && readdirSync(jobDir(dataDir, job)).length === 0) rmSync(jobDir(dataDir, job), { recursive: true });
 }
 
 /** The jobs that have state here. */

@@ -32,9 +32,19 @@ export class RunRecord {
     this.data = data;
     this.job = loaded.plan.job;
     this.opened = opened;
-    if (runIsOpen(data, this.job)) data.audit.append('run.killed', this.job, { how: 'killed: closed by the next run from the state', offsets_to: offsets(opened), books: books(opened) });
+    if (runIsOpen(data, this.job))
+      data.audit.append('run.killed', this.job, {
+        how: 'killed: closed by the next run from the state',
+        offsets_to: offsets(opened),
+        books: books(opened),
+      });
     data.audit.append('run.started', this.job, {
-      code: version(), node: process.version, plan: loaded.digest, config, pid: process.pid, offsets_from: offsets(opened),
+      code: version(),
+      node: process.version,
+      plan: loaded.digest,
+      config,
+      pid: process.pid,
+      offsets_from: offsets(opened),
       contracts: loaded.plan.sources.map((s) => ({ id: s.contract, version: s.version, digest: s.digest })),
     });
   }
@@ -42,7 +52,12 @@ export class RunRecord {
   end(how: string, ended: readonly ShardStatus[]): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    this.data.audit.append('run.ended', this.job, { how, offsets_from: offsets(this.opened), offsets_to: offsets(ended), books: books(ended) });
+    this.data.audit.append('run.ended', this.job, {
+      how,
+      offsets_from: offsets(this.opened),
+      offsets_to: offsets(ended),
+      books: books(ended),
+    });
   }
 
   send(endpoint: ClickHouseEndpoint): Promise<void> {

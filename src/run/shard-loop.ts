@@ -8,7 +8,7 @@ import { nowMs, monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
 import { placedFault } from '../log/faults.ts';
-import type { InflateAhead } from '../log/inflate-ahead.ts';
+import type { InStep } from '../log/in-step.ts';
 
 /** While behind, readers of the tables may wait this long for open windows' rows. */
 const PROVISIONAL_MS = 10_000;
@@ -31,7 +31,7 @@ const STOP_DRAIN_MS = 5_000;
 
 export interface LoopOptions {
   readonly shard: Shard;
-  readonly source: InflateAhead;
+  readonly source: InStep;
   readonly drain: OutboxDrain;
   readonly untilEnd: boolean;
   readonly finish: boolean;
@@ -62,7 +62,7 @@ export class ShardLoop {
     let turn = monotonicMs();
     while (!this.stopping) {
       await this.waitForSink();
-      const took = await this.takeBatch();
+      const took = this.takeBatch();
       if (!took && this.o.untilEnd) break;
       if (this.commitDue(took)) this.commit(!took, false);
       if (!took) await sleep(IDLE_MS);
@@ -73,35 +73,42 @@ export class ShardLoop {
     await this.end();
   }
 
-  private async takeBatch(): Promise<boolean> {
+  private takeBatch(): boolean {
     const { shard, source } = this.o;
-    const next = await source.next();
+    const next = source.next();
     if (next === undefined) return false;
     try {
-      shard.apply(shard.position.partitions[next.index]!, next.bytes, next.lastOffset);
+      shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
     } catch (error) {
       if (error instanceof RecordKeyError) throw keyFault(error, next.topic, next.partition, shard.offsetOf(error.record));
-      throw placedFault(error, next.topic, next.partition, next.baseOffset);
+      throw placedFault(error, next.topic, next.partition, next.batch.baseOffset);
     }
-    source.done();
+    source.advance(next);
     return true;
   }
 
   private commitDue(took: boolean): boolean {
-    const { shard, commitEvents } = this.o, since = monotonicMs() - this.lastCommit;
+    const { shard, commitEvents } = this.o,
+      since = monotonicMs() - this.lastCommit;
     if (shard.pendingRecords >= commitEvents || shard.pendingBytes >= PENDING_BYTES_MAX) return true;
     return since >= (took ? COMMIT_MS : CAUGHT_UP_MS);
   }
 
   private commit(caughtUp: boolean, atEnd: boolean, finishAt: number | null = null): void {
-    const { shard, source, drain, untilEnd } = this.o, now = monotonicMs();
+    const { shard, source, drain, untilEnd } = this.o,
+      now = monotonicMs();
     this.lastCommit = now;
     const isDue = caughtUp || now - this.lastProvisional >= PROVISIONAL_MS;
     // Rows of open windows are written again and again: while the sink is busy with the last of them, the next can wait.
     const provisional = atEnd || (isDue && drain.pendingBytes < OUTBOX_BYTES_MAX / 4);
     const order = {
-      nowMs: nowMs(), provisional, finish: finishAt !== null, finishAt: finishAt ?? -1, caughtUp: source.caughtUp(),
-      clockMs: untilEnd ? null : Math.floor(nowMs() / CLOCK_STEP_MS) * CLOCK_STEP_MS, acknowledged: drain.takeAcknowledged(),
+      nowMs: nowMs(),
+      provisional,
+      finish: finishAt !== null,
+      finishAt: finishAt ?? -1,
+      caughtUp: source.caughtUp(),
+      clockMs: untilEnd ? null : Math.floor(nowMs() / CLOCK_STEP_MS) * CLOCK_STEP_MS,
+      acknowledged: drain.takeAcknowledged(),
     };
     if (!shard.needsCommit(order)) return;
     if (provisional) this.lastProvisional = now;
@@ -130,7 +137,7 @@ export class ShardLoop {
       finishAt = await Promise.race([this.o.agree(shard.lastEnd()), this.stopped.promise]);
     }
     this.commit(false, true, finishAt);
-    await source.close();
+    source.close();
     if (this.stopping) await Promise.race([drain.drained(), sleep(STOP_DRAIN_MS)]);
     else await drain.drained();
     await drain.stop();
@@ -140,8 +147,13 @@ export class ShardLoop {
 }
 
 function keyFault(error: RecordKeyError, topic: string, partition: number, offset: number): TallyError {
-  return new TallyError('E_KEY', `${topic}, partition ${partition}, offset ${offset}: ${error.message}; with several shards its resend may reach another one and be counted twice`,
-    'let producers key by the event id (UUIDs in lower case), name their key with .dedupe({ producerKey }), or run with --shards 1', 3, error);
+  return new TallyError(
+    'E_KEY',
+    `${topic}, partition ${partition}, offset ${offset}: ${error.message}; with several shards its resend may reach another one and be counted twice`,
+    'let producers key by the event id (UUIDs in lower case), name their key with .dedupe({ producerKey }), or run with --shards 1',
+    3,
+    error,
+  );
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -9,7 +9,7 @@ import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
 import { TallyError, usage } from '../errors.ts';
 import { openLog } from '../log/segments.ts';
 import type { FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
-import { GENERATION, shardsOnDisk } from './places.ts';
+import { forgetState, GENERATION, shardsOnDisk } from './places.ts';
 import { loadJob } from './load-job.ts';
 import type { LoadedJob } from './load-job.ts';
 import { openData } from './data-dir.ts';
@@ -67,49 +67,103 @@ function topicsOf(loaded: LoadedJob, logDir: string): Record<string, number> {
 }
 
 function chooseShards(o: RunOptions, loaded: LoadedJob, topics: Record<string, number>): number {
-  const before = shardsOnDisk(o.data, loaded.plan.job, GENERATION), shards = o.shards ?? before ?? 1;
+  const before = shardsOnDisk(o.data, loaded.plan.job, GENERATION),
+    shards = o.shards ?? before ?? 1;
   const least = Math.min(...Object.values(topics));
   if (before !== undefined && before !== shards) {
-    throw usage('E_STATE_SHARDS', `the state of ${loaded.plan.job} was made with ${before} shard(s), this run asks for ${shards}`,
-      `run with --shards ${before}, or start anew: tally drop ${loaded.plan.job} --data ${o.data} --yes`);
+    throw usage(
+      'E_STATE_SHARDS',
+      `the state of ${loaded.plan.job} was made with ${before} shard(s), this run asks for ${shards}`,
+      `run with --shards ${before}, or start anew: tally drop ${loaded.plan.job} --data ${o.data} --yes`,
+    );
   }
   if (shards > least) {
-    throw usage('E_SHARDS', `${shards} shards need as many partitions in every topic, and one has ${least}`, `run with --shards ${least} or fewer, or make the topic with more partitions`);
+    throw usage(
+      'E_SHARDS',
+      `${shards} shards need as many partitions in every topic, and one has ${least}`,
+      `run with --shards ${least} or fewer, or make the topic with more partitions`,
+    );
   }
   return shards;
 }
 
-async function runIn(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Record<string, number>, shards: number, stop: StopSignal): Promise<RunSummary> {
-  const crew = new Crew({
-    plan: loaded.plan, planDigest: loaded.digest, contracts: loaded.contracts, generation: GENERATION, instance: data.instance,
-    hashKey: [randomUint32(), randomUint32()], shards, dataDir: o.data, logDir: o.log, topics, untilEnd: o.untilEnd, finish: o.finish,
-    commitEvents: o.commitEvents,
-  }, o.warn);
-  let tables: Connected | undefined;
+async function runIn(
+  data: DataDir,
+  o: RunOptions,
+  loaded: LoadedJob,
+  topics: Record<string, number>,
+  shards: number,
+  stop: StopSignal,
+): Promise<RunSummary> {
+  const crew = new Crew(
+    {
+      plan: loaded.plan,
+      planDigest: loaded.digest,
+      contracts: loaded.contracts,
+      generation: GENERATION,
+      instance: data.instance,
+      hashKey: [randomUint32(), randomUint32()],
+      shards,
+      dataDir: o.data,
+      logDir: o.log,
+      topics,
+      untilEnd: o.untilEnd,
+      finish: o.finish,
+      commitEvents: o.commitEvents,
+    },
+    o.warn,
+  );
+  let tables: Connected | undefined, opened: readonly ShardStatus[] = [], hasBegun = false;
   try {
-    const opened = await crew.opened;
+    opened = await crew.opened;
     tables = await connect(o.clickhouse, o.data, o.warn, () => stop.stop());
     tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
     await fitTables(tables, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance }, opened);
     const config = {
-      log: o.log, shards, untilEnd: o.untilEnd, finish: o.finish, commitEvents: o.commitEvents, clickhouse: o.clickhouse === undefined ? 'embedded' : tables.endpoint.url,
+      log: o.log,
+      shards,
+      untilEnd: o.untilEnd,
+      finish: o.finish,
+      commitEvents: o.commitEvents,
+      clickhouse: o.clickhouse === undefined ? 'embedded' : tables.endpoint.url,
     };
     const record = new RunRecord(data, loaded, config, opened);
+    hasBegun = true;
     await record.send(tables.endpoint);
     return await watch(crew, tables, record, o, loaded, opened, stop);
   } finally {
     await crew.end();
     await tables?.close();
+    if (!hasBegun && opened.length > 0 && opened.every((s) => s.fresh)) forgetState(o.data, loaded.plan.job, GENERATION);
   }
 }
 
-async function watch(crew: Crew, tables: Connected, record: RunRecord, o: RunOptions, loaded: LoadedJob, opened: readonly ShardStatus[], stop: StopSignal): Promise<RunSummary> {
-  const began = monotonicMs(), progress = startProgress(`run ${loaded.plan.job}`);
+async function watch(
+  crew: Crew,
+  tables: Connected,
+  record: RunRecord,
+  o: RunOptions,
+  loaded: LoadedJob,
+  opened: readonly ShardStatus[],
+  stop: StopSignal,
+): Promise<RunSummary> {
+  const began = monotonicMs(),
+    progress = startProgress(`run ${loaded.plan.job}`);
   crew.onStatus = (shards) => {
-    const done = read(shards) - read(opened), lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
+    const done = read(shards) - read(opened),
+      lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
     const rate = done / Math.max(0.001, (monotonicMs() - began) / 1000);
     progress.update(`${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`);
-    writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: true, log: o.log, clickhouse: tables.endpoint.url, ratePerSecond: rate, shards });
+    writeStatus(o.data, {
+      job: loaded.plan.job,
+      pid: process.pid,
+      at: nowMs(),
+      running: true,
+      log: o.log,
+      clickhouse: tables.endpoint.url,
+      ratePerSecond: rate,
+      shards,
+    });
   };
   stop.onStop(() => crew.tell({ kind: 'stop' }));
   crew.tell({ kind: 'go', clickhouse: tables.endpoint });
@@ -118,7 +172,16 @@ async function watch(crew: Crew, tables: Connected, record: RunRecord, o: RunOpt
     record.end(stop.stopped ? 'stopped by a signal' : 'end of the log', ended);
     await record.send(tables.endpoint);
     const seconds = (monotonicMs() - began) / 1000;
-    writeStatus(o.data, { job: loaded.plan.job, pid: process.pid, at: nowMs(), running: false, log: o.log, clickhouse: null, ratePerSecond: 0, shards: ended });
+    writeStatus(o.data, {
+      job: loaded.plan.job,
+      pid: process.pid,
+      at: nowMs(),
+      running: false,
+      log: o.log,
+      clickhouse: null,
+      ratePerSecond: 0,
+      shards: ended,
+    });
     return summary(loaded.plan.job, opened, ended, seconds);
   } catch (error) {
     record.end(`failed: ${error instanceof TallyError ? error.code : 'E_BUG'}`, crew.latest);
@@ -131,7 +194,8 @@ async function watch(crew: Crew, tables: Connected, record: RunRecord, o: RunOpt
 const read = (shards: readonly ShardStatus[]): number => shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.page[0]!, 0);
 
 function summary(job: string, opened: readonly ShardStatus[], ended: readonly ShardStatus[], seconds: number): RunSummary {
-  const classes = { counted: 0, duplicate: 0, conflict: 0, quarantined: 0 }, codes: Record<string, number> = {};
+  const classes = { counted: 0, duplicate: 0, conflict: 0, quarantined: 0 },
+    codes: Record<string, number> = {};
   const pages = (shards: readonly ShardStatus[]): (readonly number[])[] => shards.flatMap((s) => s.partitions).map((p) => p.page);
   for (const [i, line] of LINES.entries()) {
     const n = total(pages(ended), i) - total(pages(opened), i);
@@ -141,8 +205,14 @@ function summary(job: string, opened: readonly ShardStatus[], ended: readonly Sh
   }
   const records = read(ended) - read(opened);
   return {
-    job, generation: GENERATION, records, classes, codes, seconds: Math.round(seconds * 1000) / 1000,
-    events_per_second: Math.round(records / Math.max(seconds, 0.001)), peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
+    job,
+    generation: GENERATION,
+    records,
+    classes,
+    codes,
+    seconds: Math.round(seconds * 1000) / 1000,
+    events_per_second: Math.round(records / Math.max(seconds, 0.001)),
+    peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
   };
 }
 
@@ -159,14 +229,17 @@ class Crew {
   private readonly lastEnds: number[] = [];
 
   constructor(order: Omit<WorkerOrder, 'owned'>, warn: (sentence: string) => void) {
-    const threads = Math.min(order.shards, availableParallelism()), all = Array.from({ length: order.shards }, (_, i) => i);
-    const openedAll: Promise<void>[] = [], endedAll: Promise<void>[] = [];
+    const threads = Math.min(order.shards, availableParallelism()),
+      all = Array.from({ length: order.shards }, (_, i) => i);
+    const openedAll: Promise<void>[] = [],
+      endedAll: Promise<void>[] = [];
     for (let t = 0; t < threads; t++) {
       const file = new URL(`./worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
       const worker = new Worker(file, { workerData: { ...order, owned: all.filter((i) => i % threads === t) } satisfies WorkerOrder });
       this.workers.push(worker);
       this.exits.push(new Promise((resolve) => worker.once('exit', () => resolve())));
-      const opened = Promise.withResolvers<void>(), ended = Promise.withResolvers<void>();
+      const opened = Promise.withResolvers<void>(),
+        ended = Promise.withResolvers<void>();
       const fail = (error: unknown): void => {
         opened.reject(error);
         ended.reject(error);

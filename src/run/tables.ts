@@ -19,9 +19,20 @@ export interface Connected {
 }
 
 /** `url` undefined: the embedded engine of the data directory. */
-export async function connect(url: string | undefined, dataDir: string, warn: (sentence: string) => void, onSignal: () => void = () => {}): Promise<Connected> {
+export async function connect(
+  url: string | undefined,
+  dataDir: string,
+  warn: (sentence: string) => void,
+  onSignal: () => void = () => {},
+): Promise<Connected> {
   if (url !== undefined) {
-    return { endpoint: parseEndpoint(url), isEmbedded: false, onEndpoint: () => {}, failed: new Promise<never>(() => {}), close: async () => {} };
+    return {
+      endpoint: parseEndpoint(url),
+      isEmbedded: false,
+      onEndpoint: () => {},
+      failed: new Promise<never>(() => {}),
+      close: async () => {},
+    };
   }
   const engine = await superviseEngine({ dir: engineDir(dataDir), publish: true, onTrouble: warn, onSignal });
   return {
@@ -43,7 +54,8 @@ export interface Belonging {
 }
 
 /** The engine may be killed at any moment, also at this one: it is started again, and asked again. */
-const ASK_MS_MAX = 15_000, ASK_AGAIN_MS = 200;
+const ASK_MS_MAX = 15_000,
+  ASK_AGAIN_MS = 200;
 
 /** Refuses tables that do not belong to this state, then makes and migrates what is missing. */
 export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
@@ -61,8 +73,13 @@ async function fitOnce(endpoint: ClickHouseEndpoint, b: Belonging, opened: reado
   const client = makeClient(endpoint);
   try {
     await checkInstance(client, {
-      job: b.plan.job, generation: b.generation, instance: b.instance, shards: b.shards,
-      fresh: opened.map((s) => s.fresh), ackedVersion: opened.map((s) => s.acknowledged), stateVersion: opened.map((s) => s.version),
+      job: b.plan.job,
+      generation: b.generation,
+      instance: b.instance,
+      shards: b.shards,
+      fresh: opened.map((s) => s.fresh),
+      ackedVersion: opened.map((s) => s.acknowledged),
+      stateVersion: opened.map((s) => s.version),
     });
     await migrate(client, { plan: b.plan, generation: b.generation, shards: b.shards, instance: b.instance });
   } finally {

@@ -19,8 +19,11 @@ export async function checkWhole(dataDir: string, job: string): Promise<void> {
     const shard = path.join(dir, name);
     // CURRENT is what makes a folder a RocksDB database: opening one without it would make it.
     if (!existsSync(path.join(shard, 'CURRENT')) || (await isWhole(shard))) continue;
-    throw new TallyError('E_TABLES_BEHIND', `the tables of ${job} are behind its state: the last run was ended before it had written everything`,
-      `let it write the rest: tally run ${job} --log LOG --data ${dataDir} --until-end; then verify again`);
+    throw new TallyError(
+      'E_TABLES_BEHIND',
+      `the tables of ${job} are behind its state: the last run was ended before it had written everything`,
+      `let it write the rest: tally run ${job} --log LOG --data ${dataDir} --until-end; then verify again`,
+    );
   }
 }
 

@@ -6,12 +6,13 @@ import { mkdirSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { openRocks } from '../../state/rocksdb.ts';
 import type { Store } from '../../state/store.ts';
+import { POSITION_KEY } from '../../topology/position.ts';
 import { Shard } from '../../topology/shard.ts';
 import { OutboxDrain } from '../clickhouse/drain.ts';
 import { Sink } from '../clickhouse/sink.ts';
 import { TallyError } from '../errors.ts';
+import { codecs } from '../log/codecs.ts';
 import { InStep } from '../log/in-step.ts';
-import { AheadCodecs, InflateAhead } from '../log/inflate-ahead.ts';
 import type { Log } from '../log/port.ts';
 import { openLog } from '../log/segments.ts';
 import { toTallyError } from './faults.ts';
@@ -25,7 +26,8 @@ const STATUS_MS = 500;
 
 /** The shards of a run become final together: each says when it has read everything, and waits for the last. */
 const finish = Promise.withResolvers<number>();
-let readToEnd = 0, lastEnd = -1;
+let readToEnd = 0,
+  lastEnd = -1;
 
 const order = workerData as WorkerOrder;
 const port = parentPort!;
@@ -38,7 +40,7 @@ interface OpenShard {
   readonly shard: Shard;
   loop?: ShardLoop;
   drain?: OutboxDrain;
-  readonly codecs: AheadCodecs;
+  source?: InStep;
 }
 
 async function openShard(index: number): Promise<OpenShard> {
@@ -46,35 +48,57 @@ async function openShard(index: number): Promise<OpenShard> {
   mkdirSync(dir, { recursive: true });
   const store = await openRocks(dir);
   const want = {
-    job: order.plan.job, plan: order.planDigest, generation: order.generation, shard: index, shards: order.shards,
-    instance: order.instance, topics: order.topics,
+    job: order.plan.job,
+    plan: order.planDigest,
+    generation: order.generation,
+    shard: index,
+    shards: order.shards,
+    instance: order.instance,
+    topics: order.topics,
   };
   const have = readMeta(store);
-  if (have !== undefined) checkMeta(have, want, order.dataDir);
-  const meta = have ?? { ...want, hashKey: order.hashKey };
-  if (have === undefined) writeMeta(store, meta);
-  const codecs = new AheadCodecs();
+  // A first start that was killed before its first commit has counted nothing: whoever comes next may begin.
+  const isNew = have === undefined || store.get(POSITION_KEY) === undefined;
+  if (!isNew) checkMeta(have, want, order.dataDir);
+  const meta = isNew ? { ...want, hashKey: order.hashKey } : have;
+  if (isNew) writeMeta(store, meta);
   const shard = new Shard({
-    plan: order.plan, contracts: order.contracts, shard: index, shards: order.shards, generation: order.generation,
-    instance: order.instance, hashKey: meta.hashKey, store, codecs, topics: slices(index),
+    plan: order.plan,
+    contracts: order.contracts,
+    shard: index,
+    shards: order.shards,
+    generation: order.generation,
+    instance: order.instance,
+    hashKey: meta.hashKey,
+    store,
+    codecs,
+    topics: slices(index),
   });
-  return { index, fresh: shard.position.committedAt === 0, store, shard, codecs };
+  return { index, fresh: shard.position.committedAt === 0, store, shard };
 }
 
 /** Of every topic that the job reads, the partitions p with p mod S = i. */
 function slices(index: number): { source: number; topic: string; partitions: number[] }[] {
   return order.plan.sources.map(({ topic }, source) => ({
-    source, topic, partitions: Array.from({ length: order.topics[topic]! }, (_, p) => p).filter((p) => p % order.shards === index),
+    source,
+    topic,
+    partitions: Array.from({ length: order.topics[topic]! }, (_, p) => p).filter((p) => p % order.shards === index),
   }));
 }
 
 function start(open: OpenShard, log: Log, endpoint: ClickHouseEndpoint): Promise<void> {
   const { shard, store } = open;
   const sink = new Sink(endpoint);
-  const source = new InflateAhead(new InStep(log, shard.position.partitions, { untilEnd: order.untilEnd }), open.codecs);
+  open.source = new InStep(log, shard.position.partitions, { untilEnd: order.untilEnd });
   open.drain = new OutboxDrain({ sink, store, onTrouble: (sentence) => say({ kind: 'trouble', sentence }) });
   open.loop = new ShardLoop({
-    shard, source, drain: open.drain, untilEnd: order.untilEnd, finish: order.finish, commitEvents: order.commitEvents, agree,
+    shard,
+    source: open.source,
+    drain: open.drain,
+    untilEnd: order.untilEnd,
+    finish: order.finish,
+    commitEvents: order.commitEvents,
+    agree,
   });
   return open.loop.run();
 }
@@ -118,7 +142,8 @@ async function main(): Promise<void> {
 main().catch((cause: unknown) => {
   const error = toTallyError(cause);
   const stack = error instanceof Error ? (error.stack ?? '') : String(error);
-  if (error instanceof TallyError) say({ kind: 'failed', code: error.code, sentence: error.message, hint: error.hint, exit: error.exit, stack });
+  if (error instanceof TallyError)
+    say({ kind: 'failed', code: error.code, sentence: error.message, hint: error.hint, exit: error.exit, stack });
   else say({ kind: 'failed', code: 'E_BUG', sentence: error instanceof Error ? error.message : String(error), hint: '', exit: 70, stack });
   setTimeout(() => process.exit(1), 100);
 });

@@ -9,13 +9,23 @@ import type { Page } from './recount.ts';
 
 type Lines = Map<string, bigint>;
 
-export async function checkBooks(
-  o: { job: string; generation: number; ask: Ask; differences: Differences; pages: readonly Page[]; counted: readonly number[] },
-): Promise<number> {
-  const found = await o.ask(`SELECT shard, topic, partition, class, code, toString(records) AS n FROM tally_books WHERE job = ${quote(o.job)} AND generation = ${o.generation}`);
-  const books = new Map<string, Lines>(), counted = o.counted.map(() => 0n), duplicate = o.counted.map(() => 0n);
+export async function checkBooks(o: {
+  job: string;
+  generation: number;
+  ask: Ask;
+  differences: Differences;
+  pages: readonly Page[];
+  counted: readonly number[];
+}): Promise<number> {
+  const found = await o.ask(
+    `SELECT shard, topic, partition, class, code, toString(records) AS n FROM tally_books WHERE job = ${quote(o.job)} AND generation = ${o.generation}`,
+  );
+  const books = new Map<string, Lines>(),
+    counted = o.counted.map(() => 0n),
+    duplicate = o.counted.map(() => 0n);
   for (const r of found) {
-    const place = `shard ${String(r.shard)} ${String(r.topic)}/${String(r.partition)}`, line = `${String(r.class)} ${String(r.code)}`.trimEnd();
+    const place = `shard ${String(r.shard)} ${String(r.topic)}/${String(r.partition)}`,
+      line = `${String(r.class)} ${String(r.code)}`.trimEnd();
     const lines = books.get(place) ?? new Map<string, bigint>();
     books.set(place, lines);
     if (lines.has(line)) o.differences.add('books', `${place} ${line}`, 'one row', 'several');

@@ -79,9 +79,11 @@ export class Cells {
 
   add(source: number, time: number, values: readonly Value[]): void {
     const { dimensions, measures } = this.sources[source]!;
-    const key = dimensions.map((i) => values[i]!), text = keyText(key);
+    const key = dimensions.map((i) => values[i]!),
+      text = keyText(key);
     for (const [t, table] of this.plan.tables.entries()) {
-      const bounds = this.windowsOf[t]!(time), windows = this.tables.get(table.name)!;
+      const bounds = this.windowsOf[t]!(time),
+        windows = this.tables.get(table.name)!;
       let window = windows.get(bounds.start);
       if (window === undefined) windows.set(bounds.start, (window = new Map()));
       let cell = window.get(text);

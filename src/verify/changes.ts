@@ -39,8 +39,12 @@ export async function checkChanges(o: ChangesCheck): Promise<number> {
   const view = `${o.table}_changes`;
   let rows = 0;
   for (const range of await ranges(o.ask, view)) {
-    const columns = ['toUnixTimestamp(window_start) AS start_s, toUnixTimestamp(window_end) AS end_s', dimensionColumns(o.plan), measureColumns(o.plan),
-      'toString(op) AS op_text, sign, cause, shard, toString(version) AS version_text'].filter((c) => c !== '');
+    const columns = [
+      'toUnixTimestamp(window_start) AS start_s, toUnixTimestamp(window_end) AS end_s',
+      dimensionColumns(o.plan),
+      measureColumns(o.plan),
+      'toString(op) AS op_text, sign, cause, shard, toString(version) AS version_text',
+    ].filter((c) => c !== '');
     const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range)}`);
     rows += found.length;
     for (const shards of group(o.plan, found)) checkKey(o, view, shards);
@@ -58,12 +62,21 @@ export async function checkChanges(o: ChangesCheck): Promise<number> {
 function group(plan: Plan, found: readonly Record<string, unknown>[]): Map<string, Chain>[] {
   const byKey = new Map<string, Map<string, Chain>>();
   for (const raw of found) {
-    const row = toViewRow(plan, raw), key = viewKey(plan, row), place = `${row.start} ${key}`, shard = String(raw.shard);
+    const row = toViewRow(plan, raw),
+      key = viewKey(plan, row),
+      place = `${row.start} ${key}`,
+      shard = String(raw.shard);
     const shards = byKey.get(place) ?? new Map<string, Chain>();
     byKey.set(place, shards);
     const chain = shards.get(shard) ?? { key, changes: [] };
     shards.set(shard, chain);
-    chain.changes.push({ row, op: String(raw.op_text), sign: Number(raw.sign), cause: String(raw.cause), version: BigInt(String(raw.version_text)) });
+    chain.changes.push({
+      row,
+      op: String(raw.op_text),
+      sign: Number(raw.sign),
+      cause: String(raw.cause),
+      version: BigInt(String(raw.version_text)),
+    });
   }
   for (const shards of byKey.values()) {
     for (const { changes } of shards.values()) {
@@ -74,7 +87,9 @@ function group(plan: Plan, found: readonly Record<string, unknown>[]): Map<strin
 }
 
 function checkKey(o: ChangesCheck, view: string, shards: ReadonlyMap<string, Chain>): void {
-  const { plan, differences } = o, [first] = shards.values(), { row } = first!.changes[0]!;
+  const { plan, differences } = o,
+    [first] = shards.values(),
+    { row } = first!.changes[0]!;
   const at = { window: row.start, key: showKey(plan, row.key) };
   const cell = o.windows.get(row.start)?.get(first!.key);
   if (cell === undefined) return differences.add('changes', view, 'no change', 'a change of a window and key without events', at);
@@ -93,10 +108,12 @@ function checkKey(o: ChangesCheck, view: string, shards: ReadonlyMap<string, Cha
 /** The first link of a chain that does not hold. */
 function faultOf(plan: Plan, changes: readonly Change[], cell: Cell): { expected: string; found: string } | null {
   for (const [i, c] of changes.entries()) {
-    const due = i === 0 ? '+I' : i % 2 === 1 ? '-U' : '+U', before = changes[i - 1];
+    const due = i === 0 ? '+I' : i % 2 === 1 ? '-U' : '+U',
+      before = changes[i - 1];
     if (c.op !== due) return { expected: `${due} as change ${i + 1} of the row`, found: c.op };
     if (c.sign !== SIGN[c.op]) return { expected: `sign ${SIGN[c.op]} with ${c.op}`, found: String(c.sign) };
-    if (c.row.end !== cell.end) return { expected: `window_end ${new Date(cell.end).toISOString()}`, found: new Date(c.row.end).toISOString() };
+    if (c.row.end !== cell.end)
+      return { expected: `window_end ${new Date(cell.end).toISOString()}`, found: new Date(c.row.end).toISOString() };
     if (i > 0 && c.cause === '') return { expected: `a cause of ${c.op}`, found: 'none' };
     if (c.op === '-U') {
       const wrong = differing(plan, before!.row.measures, c.row.measures);
@@ -111,7 +128,8 @@ function faultOf(plan: Plan, changes: readonly Change[], cell: Cell): { expected
 /** count and sum: sign x measure over all changes; min and max: of the newest of each shard. */
 function combined(plan: Plan, shards: ReadonlyMap<string, Chain>): Measure[] {
   return plan.measures.map((m, i): Measure => {
-    let total = 0n, best: Measure = null;
+    let total = 0n,
+      best: Measure = null;
     for (const { changes } of shards.values()) {
       if (m.kind === 'count' || m.kind === 'sum') for (const c of changes) total += BigInt(c.sign) * (c.row.measures[i] as bigint);
       else best = merge(m.kind, best, changes.at(-1)!.row.measures[i]!);

@@ -16,7 +16,8 @@ export function parseDecimal(text: string): Decimal {
   const match = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/.exec(text);
   if (match === null) throw new Error(`not a number: ${text}`);
   const fraction = match[3] ?? '';
-  const all = `${match[2] ?? ''}${fraction}`, bare = all.replace(/0+$/, '');
+  const all = `${match[2] ?? ''}${fraction}`,
+    bare = all.replace(/0+$/, '');
   if (/^0*$/.test(bare)) return { digits: 0n, scale: 0 };
   const digits = BigInt(bare);
   const exponent = Math.max(-EXPONENT_MAX, Math.min(EXPONENT_MAX, Number(match[4] ?? '0')));
@@ -33,7 +34,8 @@ function compareDigits(a: bigint, b: bigint): number {
 }
 
 export function compare(a: Decimal, b: Decimal): number {
-  const left = compareDigits(a.digits, 0n), right = compareDigits(b.digits, 0n);
+  const left = compareDigits(a.digits, 0n),
+    right = compareDigits(b.digits, 0n);
   if (left !== right) return left < right ? -1 : 1;
   if (left === 0) return 0;
   const byMagnitude = magnitude(a) - magnitude(b);

@@ -21,8 +21,11 @@ export function parseTime(text: string): number | null {
   const m = TIME.exec(text);
   if (m === null) return null;
   const date = midnight(Number(m[1]), Number(m[2]), Number(m[3]));
-  const hour = Number(m[4]), minute = Number(m[5]), second = Number(m[6] ?? '0');
-  const zoneHour = Number(m[9] ?? '0'), zoneMinute = Number(m[10] ?? '0');
+  const hour = Number(m[4]),
+    minute = Number(m[5]),
+    second = Number(m[6] ?? '0');
+  const zoneHour = Number(m[9] ?? '0'),
+    zoneMinute = Number(m[10] ?? '0');
   if (date === null || hour > 23 || minute > 59 || second > 59 || zoneHour > 23 || zoneMinute > 59) return null;
   const millis = Number((m[7] ?? '').slice(0, 3).padEnd(3, '0'));
   const offset = (zoneHour * 60 + zoneMinute) * MINUTE * (m[8] === '-' ? -1 : 1);
@@ -66,7 +69,9 @@ function isIpv6(text: string): boolean {
 
 /** A dot-atom of at most 64 characters, and a host name that has a dot. */
 function isEmail(text: string): boolean {
-  const at = text.indexOf('@'), local = text.slice(0, at), host = text.slice(at + 1);
+  const at = text.indexOf('@'),
+    local = text.slice(0, at),
+    host = text.slice(at + 1);
   if (at < 1 || at > 64 || text.length > 254) return false;
   return local.split('.').every((atom) => ATOM.test(atom)) && host.includes('.') && HOSTNAME.test(host);
 }

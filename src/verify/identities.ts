@@ -65,7 +65,12 @@ export class Identities {
     const boundary = this.highest - horizonMs;
     for (const { time, place } of this.expired) {
       if (hourEnd(time) > boundary) {
-        differences.add('quarantine', say(place), 'an event of a remembered hour to be counted', 'EXPIRED, although its hour ends after the shard\'s highest time less the horizon');
+        differences.add(
+          'quarantine',
+          say(place),
+          'an event of a remembered hour to be counted',
+          "EXPIRED, although its hour ends after the shard's highest time less the horizon",
+        );
       }
     }
     for (const c of this.conflicts) this.checkConflict(c.id, c.content, c.place, differences);
@@ -76,18 +81,31 @@ export class Identities {
     for (let seen = this.byId.get(id) ?? null; seen !== null; seen = seen.next) {
       if (seen.content !== content && (seen.spread || seen.at !== place.at || seen.offset < place.offset)) return;
     }
-    differences.add('conflict', say(place), 'a record of the same id with other content that was counted before it', 'ID_CONFLICT, although there is none', { key: `id ${id}` });
+    differences.add(
+      'conflict',
+      say(place),
+      'a record of the same id with other content that was counted before it',
+      'ID_CONFLICT, although there is none',
+      { key: `id ${id}` },
+    );
   }
 
   private checkTwice(id: string, boundary: number, differences: Differences): void {
-    let remembered = 0, last: Seen | null = null;
+    let remembered = 0,
+      last: Seen | null = null;
     for (let seen = this.byId.get(id) ?? null; seen !== null; seen = seen.next) {
       if (hourEnd(seen.time) <= boundary) continue;
       remembered++;
       last ??= seen;
     }
     if (remembered > 1) {
-      differences.add('conflict', say(last!), 'ID_CONFLICT for all contents of the id but one', `${remembered} contents without a quarantine row`, { key: `id ${id}` });
+      differences.add(
+        'conflict',
+        say(last!),
+        'ID_CONFLICT for all contents of the id but one',
+        `${remembered} contents without a quarantine row`,
+        { key: `id ${id}` },
+      );
     }
   }
 }

@@ -23,7 +23,14 @@ export function readObject(bytes: Uint8Array): JsonObject | null {
   }
 }
 
-const QUOTE = 34, COMMA = 44, COLON = 58, OPEN_LIST = 91, BACKSLASH = 92, CLOSE_LIST = 93, OPEN = 123, CLOSE = 125;
+const QUOTE = 34,
+  COMMA = 44,
+  COLON = 58,
+  OPEN_LIST = 91,
+  BACKSLASH = 92,
+  CLOSE_LIST = 93,
+  OPEN = 123,
+  CLOSE = 125;
 
 /** Index of the closing quote of the string that opens at `from`. */
 function stringEnd(text: string, from: number): number {
@@ -47,7 +54,8 @@ function stringValue(text: string, from: number, end: number): string | null {
 function walk(text: string): Map<string, string> | null {
   const numbers = new Map<string, string>();
   const names: (Set<string> | null)[] = [];
-  let key = '', expectKey = false;
+  let key = '',
+    expectKey = false;
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
     if (c === QUOTE) {

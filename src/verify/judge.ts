@@ -57,8 +57,10 @@ class Violation {
     this.code = code;
   }
 }
-const MISSING = new Violation('MISSING_FIELD'), TYPE = new Violation('TYPE_MISMATCH');
-const RANGE = new Violation('VALUE_OUT_OF_RANGE'), INVALID = new Violation('INVALID_VALUE');
+const MISSING = new Violation('MISSING_FIELD'),
+  TYPE = new Violation('TYPE_MISMATCH');
+const RANGE = new Violation('VALUE_OUT_OF_RANGE'),
+  INVALID = new Violation('INVALID_VALUE');
 
 function makeRule(field: Field): Rule {
   const patterns = [field.pattern, field.validPattern].filter((p) => p !== null).map((p) => new RegExp(p, 'u'));
@@ -67,13 +69,17 @@ function makeRule(field: Field): Rule {
 
 function makeBounds(f: Field): Bounds {
   const of = (text: string | null): Decimal | null => (text === null ? null : parseDecimal(text));
-  const minimum = of(f.minimum), maximum = of(f.maximum), above = of(f.exclusiveMinimum), below = of(f.exclusiveMaximum);
+  const minimum = of(f.minimum),
+    maximum = of(f.maximum),
+    above = of(f.exclusiveMinimum),
+    below = of(f.exclusiveMaximum);
   const multipleOf = of(f.multipleOf);
   const numeric = f.type === 'integer' || f.type === 'number';
   const valid = f.validValues === null || !numeric ? null : f.validValues.map((v) => parseDecimal(String(v)));
   const simple = above === null && below === null && (multipleOf === null || f.type === 'number') && valid === null;
   const bound = (text: string | null, none: number): number => (text === null ? none : Number(text));
-  const from = bound(f.minimum, -Infinity), to = bound(f.maximum, Infinity);
+  const from = bound(f.minimum, -Infinity),
+    to = bound(f.maximum, Infinity);
   const exact = (n: number): boolean => !Number.isFinite(n) || Number.isSafeInteger(n);
   return { minimum, maximum, above, below, multipleOf, valid, safe: simple && exact(from) && exact(to) ? { from, to } : null };
 }

@@ -31,7 +31,8 @@ export class Differences {
   add(check: Check, where: string, expected: string, found: string, at: { window?: number; key?: string } = {}): void {
     this.total++;
     if (this.shown.length >= this.limit) return;
-    const window = at.window === undefined ? null : new Date(at.window).toISOString().replace('.000Z', 'Z'), key = at.key ?? null;
+    const window = at.window === undefined ? null : new Date(at.window).toISOString().replace('.000Z', 'Z'),
+      key = at.key ?? null;
     const place = [where, window === null ? '' : ` window ${window}`, key === null ? '' : ` ${key}`].join('');
     this.shown.push({ check, where, window, key, expected, found, sentence: `${check}: ${place}: expected ${expected}, found ${found}` });
   }

@@ -25,11 +25,17 @@ export async function latestGeneration(ask: Ask, plan: Plan): Promise<number> {
 }
 
 const notRun = (plan: Plan): TallyError =>
-  new TallyError('E_NO_PROGRESS', `The tables hold nothing of job ${plan.job} yet.`, 'Run it first: tally run JOB --log LOG --data DIR --until-end');
+  new TallyError(
+    'E_NO_PROGRESS',
+    `The tables hold nothing of job ${plan.job} yet.`,
+    'Run it first: tally run JOB --log LOG --data DIR --until-end',
+  );
 
 export async function readProgress(ask: Ask, plan: Plan, generation: number): Promise<Progress> {
-  const rows = await ask(`SELECT shard, shards, instance, toUnixTimestamp64Milli(final_to) AS final_to_ms, offsets, toUnixTimestamp64Milli(committed_at) AS committed_at_ms `
-    + `FROM tally_progress WHERE job = ${quote(plan.job)} AND generation = ${generation} ORDER BY shard`);
+  const rows = await ask(
+    `SELECT shard, shards, instance, toUnixTimestamp64Milli(final_to) AS final_to_ms, offsets, toUnixTimestamp64Milli(committed_at) AS committed_at_ms ` +
+      `FROM tally_progress WHERE job = ${quote(plan.job)} AND generation = ${generation} ORDER BY shard`,
+  );
   const shards = Number(rows[0]?.shards ?? 0);
   if (shards === 0) throw notRun(plan);
   const committed: Committed[][] = Array.from({ length: shards }, () => []);
@@ -38,7 +44,12 @@ export async function readProgress(ask: Ask, plan: Plan, generation: number): Pr
     finalTo = Math.min(finalTo, Number(row.final_to_ms));
     for (const [topic, partition, end] of JSON.parse(String(row.offsets)) as [string, number, number][]) {
       const source = plan.sources.findIndex((s) => s.topic === topic);
-      if (source < 0) throw new TallyError('E_PLAN_CHANGED', `The tables were made from topic ${topic}, which job ${plan.job} does not read.`, 'Verify with the job and the contracts of the run.');
+      if (source < 0)
+        throw new TallyError(
+          'E_PLAN_CHANGED',
+          `The tables were made from topic ${topic}, which job ${plan.job} does not read.`,
+          'Verify with the job and the contracts of the run.',
+        );
       committed[Number(row.shard)]?.push({ topic, source, partition, end });
     }
   }

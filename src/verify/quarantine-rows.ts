@@ -47,9 +47,9 @@ export class QuarantineRows {
   async load(offset: number): Promise<void> {
     while (this.more && this.asked < offset) {
       const found = await this.ask(
-        `SELECT ${name('offset')}, code, field, shard, toUnixTimestamp64Milli(${name('timestamp')}) AS at_ms, hex(${name('key')}) AS key_hex, length(raw) AS raw_bytes, `
-        + `lower(hex(SHA256(raw))) AS raw_sha256, detail, contract, contract_version FROM tally_quarantine WHERE ${this.filter} `
-        + `AND ${name('offset')} > ${this.asked} AND ${name('offset')} < ${this.end} ORDER BY ${name('offset')} LIMIT ${PAGE}`,
+        `SELECT ${name('offset')}, code, field, shard, toUnixTimestamp64Milli(${name('timestamp')}) AS at_ms, hex(${name('key')}) AS key_hex, length(raw) AS raw_bytes, ` +
+          `lower(hex(SHA256(raw))) AS raw_sha256, detail, contract, contract_version FROM tally_quarantine WHERE ${this.filter} ` +
+          `AND ${name('offset')} > ${this.asked} AND ${name('offset')} < ${this.end} ORDER BY ${name('offset')} LIMIT ${PAGE}`,
       );
       this.page = [...this.page.slice(this.at), ...found.map(toRow)];
       this.at = 0;
@@ -73,9 +73,17 @@ export class QuarantineRows {
 
 function toRow(r: Record<string, unknown>): QuarantineRow {
   return {
-    offset: Number(r.offset), code: r.code as Code, field: String(r.field), shard: Number(r.shard), timestamp: Number(r.at_ms),
-    key: r.key_hex === null ? null : String(r.key_hex), bytes: Number(r.raw_bytes), sha256: String(r.raw_sha256),
-    detail: String(r.detail), contract: String(r.contract), contractVersion: String(r.contract_version),
+    offset: Number(r.offset),
+    code: r.code as Code,
+    field: String(r.field),
+    shard: Number(r.shard),
+    timestamp: Number(r.at_ms),
+    key: r.key_hex === null ? null : String(r.key_hex),
+    bytes: Number(r.raw_bytes),
+    sha256: String(r.raw_sha256),
+    detail: String(r.detail),
+    contract: String(r.contract),
+    contractVersion: String(r.contract_version),
   };
 }
 
@@ -83,8 +91,10 @@ const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 
 /** Says in which columns the row does not stand for the record. */
 export function wrongColumns(row: QuarantineRow, record: LoggedRecord, shard: number, contract: string, version: string): string[] {
-  const wrong: string[] = [], value = record.value ?? Buffer.alloc(0);
-  const oversize = row.code === 'OVERSIZE', kept = oversize ? value.subarray(0, OVERSIZE_KEPT_BYTES) : value;
+  const wrong: string[] = [],
+    value = record.value ?? Buffer.alloc(0);
+  const oversize = row.code === 'OVERSIZE',
+    kept = oversize ? value.subarray(0, OVERSIZE_KEPT_BYTES) : value;
   if (row.bytes !== kept.length || row.sha256 !== sha256(kept)) wrong.push('raw');
   if (row.timestamp !== record.timestamp) wrong.push('timestamp');
   if (row.key !== (record.key === null ? null : record.key.toString('hex').toUpperCase())) wrong.push('key');

@@ -28,7 +28,10 @@ interface Header {
 }
 
 const HEADER_BYTES = 61;
-const COMPRESSION = 7, APPEND_TIME = 8, TRANSACTIONAL = 16, CONTROL = 32;
+const COMPRESSION = 7,
+  APPEND_TIME = 8,
+  TRANSACTIONAL = 16,
+  CONTROL = 32;
 
 /** The partitions of a topic that the log holds, ascending. */
 export function loggedPartitions(log: string, topic: string): number[] {
@@ -44,7 +47,10 @@ export function loggedPartitions(log: string, topic: string): number[] {
 function segmentFiles(log: string, topic: string, partition: number): string[] {
   const dir = join(log, `${topic}-${partition}`);
   if (!existsSync(dir)) return [];
-  return readdirSync(dir).filter((name) => /^\d{20}\.log$/.test(name)).sort().map((name) => join(dir, name));
+  return readdirSync(dir)
+    .filter((name) => /^\d{20}\.log$/.test(name))
+    .sort()
+    .map((name) => join(dir, name));
 }
 
 /** The whole batches of a partition, as bytes, in order. */
@@ -52,8 +58,9 @@ function* batchesOf(log: string, topic: string, partition: number): Generator<{ 
   for (const file of segmentFiles(log, topic, partition)) {
     const fd = openSync(file, 'r');
     try {
-      const size = fstatSync(fd).size, head = Buffer.alloc(HEADER_BYTES);
-      for (let at = 0; at + HEADER_BYTES <= size; ) {
+      const size = fstatSync(fd).size,
+        head = Buffer.alloc(HEADER_BYTES);
+      for (let at = 0; at + HEADER_BYTES <= size;) {
         readSync(fd, head, 0, HEADER_BYTES, at);
         const length = 12 + head.readInt32BE(8);
         // Zeros, or a batch that reaches beyond the file: a producer was killed here, and the log ends before it.
@@ -74,14 +81,22 @@ function* batchesOf(log: string, topic: string, partition: number): Generator<{ 
 function readHeader(b: Buffer): Header {
   const base = Number(b.readBigInt64BE(0));
   return {
-    base, attributes: b.readInt16BE(21), lastOffset: base + b.readInt32BE(23), baseTimestamp: Number(b.readBigInt64BE(27)),
-    maxTimestamp: Number(b.readBigInt64BE(35)), producer: Number(b.readBigInt64BE(43)), count: b.readInt32BE(57),
+    base,
+    attributes: b.readInt16BE(21),
+    lastOffset: base + b.readInt32BE(23),
+    baseTimestamp: Number(b.readBigInt64BE(27)),
+    maxTimestamp: Number(b.readBigInt64BE(35)),
+    producer: Number(b.readBigInt64BE(43)),
+    count: b.readInt32BE(57),
   };
 }
 
 function corrupt(topic: string, partition: number, offset: number): TallyError {
-  return new TallyError('E_LOG_CORRUPT', `${topic}/${partition}@${offset}: the record batch does not match its checksum`,
-    'The log was changed or the disk is faulty; nothing can be recounted beyond this batch.');
+  return new TallyError(
+    'E_LOG_CORRUPT',
+    `${topic}/${partition}@${offset}: the record batch does not match its checksum`,
+    'The log was changed or the disk is faulty; nothing can be recounted beyond this batch.',
+  );
 }
 
 /**
@@ -89,7 +104,8 @@ function corrupt(topic: string, partition: number, offset: number): TallyError {
  * of its producer after it. Only logs with transactions are read for it.
  */
 function abortedBatches(log: string, topic: string, partition: number): Set<number> {
-  const open = new Map<number, number[]>(), aborted = new Set<number>();
+  const open = new Map<number, number[]>(),
+    aborted = new Set<number>();
   for (const { bytes, header } of batchesOf(log, topic, partition)) {
     if ((header.attributes & TRANSACTIONAL) === 0) continue;
     const mine = open.get(header.producer) ?? [];
@@ -136,7 +152,9 @@ function readRecords(batch: Buffer, header: Header, topic: string, partition: nu
   const out: LoggedRecord[] = [];
   let at = 0;
   const varint = (): number => {
-    let value = 0, unit = 1, byte: number;
+    let value = 0,
+      unit = 1,
+      byte: number;
     do {
       byte = bytes[at++]!;
       value += (byte & 127) * unit;
@@ -152,10 +170,13 @@ function readRecords(batch: Buffer, header: Header, topic: string, partition: nu
     return bytes.subarray(at - length, at);
   };
   for (let i = 0; i < header.count; i++) {
-    const length = varint(), end = at + length;
+    const length = varint(),
+      end = at + length;
     at++;
     const timestamp = header.baseTimestamp + varint();
-    const offset = header.base + varint(), key = blob(), value = blob();
+    const offset = header.base + varint(),
+      key = blob(),
+      value = blob();
     out.push({ offset, timestamp: (header.attributes & APPEND_TIME) === 0 ? timestamp : header.maxTimestamp, key, value });
     at = end;
   }

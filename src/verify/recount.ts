@@ -54,7 +54,13 @@ function readingOf(plan: Plan, contract: Contract, source: number): Reading {
   }
   names.delete(plan.id);
   const at = (name: string): number => contract.fields.findIndex((f) => f.name === name);
-  return { judge: makeJudge(contract, plan.maxRecordBytes), contract, id: at(plan.id), time: at(plan.time), content: [...names].sort().map(at) };
+  return {
+    judge: makeJudge(contract, plan.maxRecordBytes),
+    contract,
+    id: at(plan.id),
+    time: at(plan.time),
+    content: [...names].sort().map(at),
+  };
 }
 
 export class ShardRecount {
@@ -90,8 +96,11 @@ export class ShardRecount {
     await rows.load(c.end);
     rows.take(c.end, this.differences);
     if (read < c.end) {
-      throw new TallyError('E_LOG_TRUNCATED', `${c.topic}/${c.partition}: the tables stand at offset ${c.end}, but the log ends at ${read}`,
-        'Verify against the log that the job has read; what it has read can no longer be recounted from this one.');
+      throw new TallyError(
+        'E_LOG_TRUNCATED',
+        `${c.topic}/${c.partition}: the tables stand at offset ${c.end}, but the log ends at ${read}`,
+        'Verify against the log that the job has read; what it has read can no longer be recounted from this one.',
+      );
     }
   }
 
@@ -101,7 +110,8 @@ export class ShardRecount {
   }
 
   private record(source: number, at: Partition & { high: number }, page: Page, record: LoggedRecord, row: QuarantineRow | null): void {
-    const reading = this.readings[source]!, { plan } = this;
+    const reading = this.readings[source]!,
+      { plan } = this;
     page.read++;
     const verdict = reading.judge(record.value);
     if (!Array.isArray(verdict)) return this.due(page, record, row, reading, verdict.code, verdict.field);
@@ -119,9 +129,17 @@ export class ShardRecount {
   }
 
   private accepted(
-    source: number, at: Partition, page: Page, record: LoggedRecord, row: QuarantineRow | null, reading: Reading, values: Value[], time: number,
+    source: number,
+    at: Partition,
+    page: Page,
+    record: LoggedRecord,
+    row: QuarantineRow | null,
+    reading: Reading,
+    values: Value[],
+    time: number,
   ): void {
-    const id = identity(values[reading.id]!), content = contentOf(source, reading, values);
+    const id = identity(values[reading.id]!),
+      content = contentOf(source, reading, values);
     if (row?.code === 'ID_CONFLICT') {
       this.identities.conflict(id, content, { at, offset: record.offset });
       page.conflict++;

@@ -11,7 +11,8 @@ import type { MeasureType, Plan, PlanMeasure } from '../../topology/plan.ts';
 
 /** Rows that one question may bring, about: ranges of windows are cut so. */
 const ROWS_AT_ONCE = 200_000;
-const LIVE = 1, FINAL = 2;
+const LIVE = 1,
+  FINAL = 2;
 
 export interface ViewRow {
   readonly start: number;
@@ -27,7 +28,11 @@ export function dimensionColumns(plan: Plan): string {
 
 /** Measures as exact text: times as milliseconds, everything else as the database writes it. */
 export function measureColumns(plan: Plan): string {
-  return plan.measures.map((m, i) => (m.type === 'timestamp' ? `toString(toUnixTimestamp64Milli(${name(m.name)})) AS m${i}` : `toString(${name(m.name)}) AS m${i}`)).join(', ');
+  return plan.measures
+    .map((m, i) =>
+      m.type === 'timestamp' ? `toString(toUnixTimestamp64Milli(${name(m.name)})) AS m${i}` : `toString(${name(m.name)}) AS m${i}`,
+    )
+    .join(', ');
 }
 
 const WINDOW_COLUMNS = 'toUnixTimestamp(window_start) AS start_s, toUnixTimestamp(window_end) AS end_s';
@@ -45,7 +50,13 @@ function scaledText(text: string, scale: number): bigint {
 
 export function toViewRow(plan: Plan, raw: Record<string, unknown>): ViewRow {
   const key = plan.dimensions.map((d, i): Value => (d.type === 'integer' ? String(raw[`d${i}`]) : (raw[`d${i}`] as Value)));
-  return { start: Number(raw.start_s) * 1000, end: Number(raw.end_s) * 1000, key, measures: plan.measures.map((m, i) => toMeasure(m, raw[`m${i}`])), raw };
+  return {
+    start: Number(raw.start_s) * 1000,
+    end: Number(raw.end_s) * 1000,
+    key,
+    measures: plan.measures.map((m, i) => toMeasure(m, raw[`m${i}`])),
+    raw,
+  };
 }
 
 /** A row's key as the recount writes it: integers are numbers there, or bigints, and text here. */
@@ -75,10 +86,14 @@ export function differing(plan: Plan, expected: readonly Measure[], found: reado
 
 /** Ranges [from, to) of window starts, in seconds, that together hold every row of the view. */
 export async function ranges(ask: Ask, view: string): Promise<{ from: number; to: number }[]> {
-  const found = await ask(`SELECT toUnixTimestamp(window_start) AS start_s, count() AS n FROM ${name(view)} GROUP BY start_s ORDER BY start_s`);
+  const found = await ask(
+    `SELECT toUnixTimestamp(window_start) AS start_s, count() AS n FROM ${name(view)} GROUP BY start_s ORDER BY start_s`,
+  );
   const out: { from: number; to: number; rows: number }[] = [];
   for (const r of found) {
-    const from = Number(r.start_s), rows = Number(r.n), last = out.at(-1);
+    const from = Number(r.start_s),
+      rows = Number(r.n),
+      last = out.at(-1);
     if (last === undefined || last.rows + rows > ROWS_AT_ONCE) out.push({ from, to: from + 1, rows });
     else [last.to, last.rows] = [from + 1, last.rows + rows];
   }
@@ -100,7 +115,8 @@ interface TableCheck {
 
 /** Looks at the live and the final view; gives the number of rows of each. To be asked after the changes were looked at. */
 export async function checkTable(o: TableCheck): Promise<{ live: number; final: number }> {
-  const live = await checkView(o, `${o.table}_live`, LIVE), final = await checkView(o, o.table, FINAL);
+  const live = await checkView(o, `${o.table}_live`, LIVE),
+    final = await checkView(o, o.table, FINAL);
   for (const window of o.windows.values()) {
     for (const cell of window.values()) {
       if ((cell.seen & LIVE) === 0) missing(o, 'live', `${o.table}_live`, cell);
@@ -118,7 +134,9 @@ function missing(o: TableCheck, check: 'live' | 'final', view: string, cell: Cel
 async function checkView(o: TableCheck, view: string, bit: number): Promise<number> {
   let rows = 0;
   for (const range of await ranges(o.ask, view)) {
-    const columns = [WINDOW_COLUMNS, dimensionColumns(o.plan), measureColumns(o.plan), ...(bit === LIVE ? ['state'] : [])].filter((c) => c !== '');
+    const columns = [WINDOW_COLUMNS, dimensionColumns(o.plan), measureColumns(o.plan), ...(bit === LIVE ? ['state'] : [])].filter(
+      (c) => c !== '',
+    );
     const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range)}`);
     rows += found.length;
     for (const raw of found) checkRow(o, view, bit, toViewRow(o.plan, raw));
@@ -127,8 +145,10 @@ async function checkView(o: TableCheck, view: string, bit: number): Promise<numb
 }
 
 function checkRow(o: TableCheck, view: string, bit: number, row: ViewRow): void {
-  const { plan, differences } = o, check = bit === LIVE ? 'live' : 'final';
-  const say = (expected: string, found: string): void => differences.add(check, view, expected, found, { window: row.start, key: showKey(plan, row.key) });
+  const { plan, differences } = o,
+    check = bit === LIVE ? 'live' : 'final';
+  const say = (expected: string, found: string): void =>
+    differences.add(check, view, expected, found, { window: row.start, key: showKey(plan, row.key) });
   const cell = o.windows.get(row.start)?.get(viewKey(plan, row));
   if (cell === undefined) return say('no row', 'a row of a window and key without events');
   if ((cell.seen & bit) !== 0) return say('one row', 'the same window and key again');
@@ -138,6 +158,7 @@ function checkRow(o: TableCheck, view: string, bit: number, row: ViewRow): void 
   if (wrong !== null) say(wrong.expected, wrong.found);
   if (row.end !== cell.end) say(`window_end ${new Date(cell.end).toISOString()}`, new Date(row.end).toISOString());
   if (bit === FINAL) return;
-  const due = cell.end > o.finalTo ? 'provisional' : cell.corrected ? 'corrected' : 'final', state = String(row.raw.state);
+  const due = cell.end > o.finalTo ? 'provisional' : cell.corrected ? 'corrected' : 'final',
+    state = String(row.raw.state);
   if (state !== due) say(`state ${due}`, `state ${state}`);
 }

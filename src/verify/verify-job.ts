@@ -22,7 +22,8 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   const cells = new Cells(o.plan, o.contracts);
   checkPlaces(o, progress, differences);
   const shards = await recount(o, progress, cells, differences);
-  const pages = shards.flatMap((s) => s.pages), rows: Record<string, number> = {};
+  const pages = shards.flatMap((s) => s.pages),
+    rows: Record<string, number> = {};
   const { plan, ask, generation } = o;
   rows.tally_books = await checkBooks({ job: plan.job, generation, ask, differences, pages, counted: shards.map((s) => s.counted) });
   for (const [i, table] of plan.tables.entries()) {
@@ -37,9 +38,15 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   const sum = (of: (p: (typeof pages)[number]) => number): number => pages.reduce((total, p) => total + of(p), 0);
   const counted = shards.reduce((total, s) => total + s.counted, 0);
   return {
-    ok: differences.total === 0, differences: differences.shown, total: differences.total, records: sum((p) => p.read), counted,
-    duplicate: sum((p) => p.rest) - counted, conflict: sum((p) => p.conflict),
-    quarantined: sum((p) => [...p.codes.values()].reduce((a, b) => a + b, 0)), rows,
+    ok: differences.total === 0,
+    differences: differences.shown,
+    total: differences.total,
+    records: sum((p) => p.read),
+    counted,
+    duplicate: sum((p) => p.rest) - counted,
+    conflict: sum((p) => p.conflict),
+    quarantined: sum((p) => [...p.codes.values()].reduce((a, b) => a + b, 0)),
+    rows,
   };
 }
 
@@ -49,11 +56,16 @@ function checkPlaces(o: VerifyOptions, progress: Progress, differences: Differen
     const seen = new Set<string>();
     for (const p of places) {
       const place = `${p.topic}/${p.partition}`;
-      if (p.partition % progress.shards !== shard) differences.add('progress', place, `shard ${p.partition % progress.shards}`, `shard ${shard}`);
+      if (p.partition % progress.shards !== shard)
+        differences.add('progress', place, `shard ${p.partition % progress.shards}`, `shard ${shard}`);
       if (seen.has(place)) differences.add('progress', place, 'one offset', 'several');
       seen.add(place);
       if (p.end > 0 && !loggedPartitions(o.logDir, p.topic).includes(p.partition)) {
-        throw new TallyError('E_LOG_TRUNCATED', `${place}: the tables stand at offset ${p.end}, but the log has no such partition`, 'Verify against the log that the job has read.');
+        throw new TallyError(
+          'E_LOG_TRUNCATED',
+          `${place}: the tables stand at offset ${p.end}, but the log has no such partition`,
+          'Verify against the log that the job has read.',
+        );
       }
     }
   }
@@ -81,5 +93,9 @@ async function recount(o: VerifyOptions, progress: Progress, cells: Cells, diffe
 async function standsStill(ask: Ask, o: VerifyOptions, before: Progress): Promise<void> {
   const after = await readProgress(ask, o.plan, o.generation);
   if (after.text === before.text) return;
-  throw new TallyError('E_VERIFY_MOVED', 'The tables moved while they were verified: a run is committing to them.', 'Stop the run, or wait until it has caught up, then verify again.');
+  throw new TallyError(
+    'E_VERIFY_MOVED',
+    'The tables moved while they were verified: a run is committing to them.',
+    'Stop the run, or wait until it has caught up, then verify again.',
+  );
 }

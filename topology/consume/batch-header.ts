@@ -8,12 +8,27 @@
 export const HEADER_BYTES = 61;
 /** baseOffset and length: what `length` does not count. */
 export const PREFIX_BYTES = 12;
-export const BASE_OFFSET_AT = 0, LENGTH_AT = 8, LEADER_EPOCH_AT = 12, MAGIC_AT = 16, CRC_AT = 17, ATTRIBUTES_AT = 21;
-export const LAST_OFFSET_DELTA_AT = 23, BASE_TIMESTAMP_AT = 27, MAX_TIMESTAMP_AT = 35, PRODUCER_ID_AT = 43;
+export const BASE_OFFSET_AT = 0,
+  LENGTH_AT = 8,
+  LEADER_EPOCH_AT = 12,
+  MAGIC_AT = 16,
+  CRC_AT = 17,
+  ATTRIBUTES_AT = 21;
+export const LAST_OFFSET_DELTA_AT = 23,
+  BASE_TIMESTAMP_AT = 27,
+  MAX_TIMESTAMP_AT = 35,
+  PRODUCER_ID_AT = 43;
 export const COUNT_AT = 57;
 export const MAGIC = 2;
-export const COMPRESSION_MASK = 7, APPEND_TIME = 8, TRANSACTIONAL = 16, CONTROL = 32;
-export const NONE = 0, GZIP = 1, SNAPPY = 2, LZ4 = 3, ZSTD = 4;
+export const COMPRESSION_MASK = 7,
+  APPEND_TIME = 8,
+  TRANSACTIONAL = 16,
+  CONTROL = 32;
+export const NONE = 0,
+  GZIP = 1,
+  SNAPPY = 2,
+  LZ4 = 3,
+  ZSTD = 4;
 
 export function int16At(b: Uint8Array, at: number): number {
   return ((b[at]! << 24) >> 16) | b[at + 1]!;

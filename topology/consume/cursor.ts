@@ -5,8 +5,27 @@
  */
 import { BatchError } from './batch-error.ts';
 import {
-  APPEND_TIME, ATTRIBUTES_AT, BASE_OFFSET_AT, BASE_TIMESTAMP_AT, COMPRESSION_MASK, CONTROL, COUNT_AT, CRC_AT, HEADER_BYTES, int16At,
-  int32At, int64At, LAST_OFFSET_DELTA_AT, LENGTH_AT, MAGIC, MAGIC_AT, MAX_TIMESTAMP_AT, NONE, PREFIX_BYTES, uint32At, ZSTD,
+  APPEND_TIME,
+  ATTRIBUTES_AT,
+  BASE_OFFSET_AT,
+  BASE_TIMESTAMP_AT,
+  COMPRESSION_MASK,
+  CONTROL,
+  COUNT_AT,
+  CRC_AT,
+  HEADER_BYTES,
+  int16At,
+  int32At,
+  int64At,
+  LAST_OFFSET_DELTA_AT,
+  LENGTH_AT,
+  MAGIC,
+  MAGIC_AT,
+  MAX_TIMESTAMP_AT,
+  NONE,
+  PREFIX_BYTES,
+  uint32At,
+  ZSTD,
 } from './batch-header.ts';
 import type { Records } from './records.ts';
 
@@ -32,12 +51,14 @@ export function decodeBatch(raw: Uint8Array, out: Records, codecs: Codecs, limit
   const base = checkHeader(raw, codecs);
   const attributes = int16At(raw, ATTRIBUTES_AT);
   if ((attributes & CONTROL) !== 0) return 'control';
-  const count = int32At(raw, COUNT_AT), lastDelta = int32At(raw, LAST_OFFSET_DELTA_AT);
+  const count = int32At(raw, COUNT_AT),
+    lastDelta = int32At(raw, LAST_OFFSET_DELTA_AT);
   if (count < 0 || lastDelta < 0 || count > lastDelta + 1)
     throw new BatchError('malformed', `the header counts ${count} records over ${lastDelta + 1} offsets`, base);
   try {
     const compression = attributes & COMPRESSION_MASK;
-    let bytes = raw, from = HEADER_BYTES;
+    let bytes = raw,
+      from = HEADER_BYTES;
     if (compression !== NONE) {
       if (compression > ZSTD) throw new BatchError('unsupported', `compression ${compression} is unknown`);
       bytes = codecs.inflate(compression, raw.subarray(HEADER_BYTES), limits.inflatedBytesMax);
@@ -62,7 +83,11 @@ function checkHeader(raw: Uint8Array, codecs: Codecs): number {
   const base = int64At(raw, BASE_OFFSET_AT);
   if (raw[MAGIC_AT] !== MAGIC) throw new BatchError('unsupported', `record format v${raw[MAGIC_AT]!} is not read, only v2`, base);
   if (int32At(raw, LENGTH_AT) + PREFIX_BYTES !== raw.length)
-    throw new BatchError('malformed', `the header speaks of ${int32At(raw, LENGTH_AT) + PREFIX_BYTES} bytes, there are ${raw.length}`, base);
+    throw new BatchError(
+      'malformed',
+      `the header speaks of ${int32At(raw, LENGTH_AT) + PREFIX_BYTES} bytes, there are ${raw.length}`,
+      base,
+    );
   const crc = codecs.crc32c(raw.subarray(ATTRIBUTES_AT));
   if (crc !== uint32At(raw, CRC_AT)) throw new BatchError('crc', 'its checksum (CRC32C) does not fit its bytes', base);
   return base;
@@ -76,41 +101,91 @@ function malformed(what: string): BatchError {
  * The one loop over every record of the log. Varints of one byte are read in place (nearly all); a longer one leaves its end in
  * `cursor`. `scaleTime` 0: the log's append time stands for every record.
  */
-function fill(out: Records, bytes: Uint8Array, from: number, count: number, base: number, lastDelta: number, time: number, scaleTime: number): void {
-  const { offset, timestamp, keyStart, keyEnd, valueStart, valueEnd } = out, size = bytes.length;
-  let at = from, before = -1, b = 0;
+// oxlint-disable-next-line max-lines-per-function -- one pass in one loop: what is called per record is felt in every figure
+function fill(
+  out: Records,
+  bytes: Uint8Array,
+  from: number,
+  count: number,
+  base: number,
+  lastDelta: number,
+  time: number,
+  scaleTime: number,
+): void {
+  const { offset, timestamp, keyStart, keyEnd, valueStart, valueEnd } = out,
+    size = bytes.length;
+  let at = from,
+    before = -1,
+    b = 0;
   for (let i = 0; i < count; i++) {
     let length: number, delta: number, timeDelta: number;
     b = bytes[at]!;
-    if (b < 128) { length = (b >>> 1) ^ -(b & 1); at++; }
-    else { length = varint(bytes, at); at = cursor; }
+    if (b < 128) {
+      length = (b >>> 1) ^ -(b & 1);
+      at++;
+    } else {
+      length = varint(bytes, at);
+      at = cursor;
+    }
     const end = at + length;
     if (length < RECORD_BYTES_MIN - 1 || end > size) throw malformed(`record ${i} claims ${length} bytes`);
     at++;
     b = bytes[at]!;
-    if (b < 128) { timeDelta = (b >>> 1) ^ -(b & 1); at++; }
-    else { timeDelta = varint(bytes, at); at = cursor; }
+    if (b < 128) {
+      timeDelta = (b >>> 1) ^ -(b & 1);
+      at++;
+    } else {
+      timeDelta = varint(bytes, at);
+      at = cursor;
+    }
     b = bytes[at]!;
-    if (b < 128) { delta = (b >>> 1) ^ -(b & 1); at++; }
-    else { delta = varint(bytes, at); at = cursor; }
+    if (b < 128) {
+      delta = (b >>> 1) ^ -(b & 1);
+      at++;
+    } else {
+      delta = varint(bytes, at);
+      at = cursor;
+    }
     if (delta <= before || delta > lastDelta) throw malformed(`record ${i} has offset ${base + delta}, out of order`);
     before = delta;
     offset[i] = base + delta;
     timestamp[i] = time + timeDelta * scaleTime;
 
     b = bytes[at]!;
-    if (b < 128) { length = (b >>> 1) ^ -(b & 1); at++; }
-    else { length = varint(bytes, at); at = cursor; }
+    if (b < 128) {
+      length = (b >>> 1) ^ -(b & 1);
+      at++;
+    } else {
+      length = varint(bytes, at);
+      at = cursor;
+    }
     if (length < -1 || at + length > end) throw malformed(`the key of record ${i} has ${length} bytes`);
-    if (length < 0) { keyStart[i] = -1; keyEnd[i] = -1; }
-    else { keyStart[i] = at; at += length; keyEnd[i] = at; }
+    if (length < 0) {
+      keyStart[i] = -1;
+      keyEnd[i] = -1;
+    } else {
+      keyStart[i] = at;
+      at += length;
+      keyEnd[i] = at;
+    }
 
     b = bytes[at]!;
-    if (b < 128) { length = (b >>> 1) ^ -(b & 1); at++; }
-    else { length = varint(bytes, at); at = cursor; }
+    if (b < 128) {
+      length = (b >>> 1) ^ -(b & 1);
+      at++;
+    } else {
+      length = varint(bytes, at);
+      at = cursor;
+    }
     if (length < -1 || at + length >= end) throw malformed(`the value of record ${i} has ${length} bytes`);
-    if (length < 0) { valueStart[i] = -1; valueEnd[i] = -1; }
-    else { valueStart[i] = at; at += length; valueEnd[i] = at; }
+    if (length < 0) {
+      valueStart[i] = -1;
+      valueEnd[i] = -1;
+    } else {
+      valueStart[i] = at;
+      at += length;
+      valueEnd[i] = at;
+    }
 
     if (bytes[at] !== 0) at = skipHeaders(bytes, at, end, i);
     else at++;
@@ -125,7 +200,8 @@ let cursor = 0;
 /** ZigZag in doubles: a time's delta may need more than 32 bits. Beyond 2^53 it is no length, offset or time of a log. */
 function varint(bytes: Uint8Array, at: number): number {
   const size = bytes.length;
-  let value = 0, unit = 1;
+  let value = 0,
+    unit = 1;
   for (let i = at; i < size && i < at + 10; i++) {
     const b = bytes[i]!;
     value += (b & 127) * unit;

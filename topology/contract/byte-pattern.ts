@@ -11,7 +11,12 @@ export interface ByteStep {
 }
 
 const ESCAPED = /[\^$\\.*+?()[\]{}|/]/;
-const WORD: [number, number][] = [[48, 57], [65, 90], [95, 95], [97, 122]];
+const WORD: [number, number][] = [
+  [48, 57],
+  [65, 90],
+  [95, 95],
+  [97, 122],
+];
 const DIGIT: [number, number][] = [[48, 57]];
 
 export function bytePattern(pattern: string): ByteStep[] | null {
@@ -24,7 +29,8 @@ export function bytePattern(pattern: string): ByteStep[] | null {
     if (atom === null) return null;
     p = atom.end;
     const quantifier = /^(?:\{(\d{1,4})(?:(,)(\d{1,4})?)?\}|([*+?]))(?![?+*])/.exec(text.slice(p));
-    let min = 1, max = 1;
+    let min = 1,
+      max = 1;
     if (quantifier !== null) {
       p += quantifier[0].length;
       const [, least, comma, most, sign] = quantifier;
@@ -71,7 +77,8 @@ function readClass(text: string, p: number): Atom | null {
     p = from.end;
     if (text[p] === '-' && text[p + 1] !== ']') {
       const to = readLetter(text, p + 1, true);
-      const one = from.ranges[0], other = to?.ranges[0];
+      const one = from.ranges[0],
+        other = to?.ranges[0];
       if (to === null || one === undefined || other === undefined || one[0] !== one[1] || other[0] !== other[1]) return null;
       for (let c = one[0]; c <= other[0]; c++) if (c !== 34 && c !== 92) ranges.push([c, c]);
       p = to.end;

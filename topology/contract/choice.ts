@@ -14,14 +14,18 @@ export interface Choice {
   readonly words: number;
 }
 
-const VALUES_MAX = 64, WORDS_MAX = 4, TRIES = 4000;
+const VALUES_MAX = 64,
+  WORDS_MAX = 4,
+  TRIES = 4000;
 
 /** null: too many or too long, or alike at their beginning. */
 export function choiceOf(values: readonly string[]): Choice | null {
   const texts = [...new Set(values)].map((value) => utf8(`${value}"`));
-  const longest = Math.max(...texts.map((t) => t.length)), shortest = Math.min(4, ...texts.map((t) => t.length));
+  const longest = Math.max(...texts.map((t) => t.length)),
+    shortest = Math.min(4, ...texts.map((t) => t.length));
   if (texts.length === 0 || texts.length > VALUES_MAX || longest > 4 * WORDS_MAX) return null;
-  const words = Math.ceil(longest / 4), stride = 1 + 2 * words;
+  const words = Math.ceil(longest / 4),
+    stride = 1 + 2 * words;
   const mask = shortest === 4 ? -1 : 2 ** (8 * shortest) - 1;
   const rows = texts.map((text) => rowOf(text, words));
   const bits = Math.ceil(Math.log2(texts.length)) + 2;
@@ -41,7 +45,8 @@ export function choiceOf(values: readonly string[]): Choice | null {
 function rowOf(text: Buffer, words: number): number[] {
   const row = [text.length - 1];
   for (let w = 0; w < words; w++) {
-    let mask = 0, word = 0;
+    let mask = 0,
+      word = 0;
     for (let j = 0; j < 4 && 4 * w + j < text.length; j++) {
       mask |= 255 << (8 * j);
       word |= text[4 * w + j]! << (8 * j);

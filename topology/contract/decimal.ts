@@ -14,16 +14,19 @@ const SYNTAX = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/;
 /** Larger than any shift that the digits of one record can cause, so that a saturated exponent still decides. */
 const EXPONENT_MAX = 1e12;
 
-export const INT64_MIN = -(2n ** 63n), INT64_MAX = 2n ** 63n - 1n;
+export const INT64_MIN = -(2n ** 63n),
+  INT64_MAX = 2n ** 63n - 1n;
 
 /** null: not a number. Takes JSON's notation and what YAML adds to it (`+1`, `.5`, `5.`). */
 export function parseDecimal(text: string): Decimal | null {
   const parts = SYNTAX.exec(text);
   if (parts === null) return null;
-  const whole = parts[2] ?? '', fraction = parts[3] ?? '';
+  const whole = parts[2] ?? '',
+    fraction = parts[3] ?? '';
   if (whole.length + fraction.length === 0) return null;
   const all = whole + fraction;
-  let from = 0, to = all.length;
+  let from = 0,
+    to = all.length;
   while (from < to && all.charCodeAt(from) === 48) from++;
   if (from === to) return ZERO;
   while (all.charCodeAt(to - 1) === 48) to--;
@@ -44,7 +47,8 @@ export function isInteger(value: Decimal): boolean {
 
 /** Negative, 0 or positive, as a - b is. */
 export function compareDecimal(a: Decimal, b: Decimal): number {
-  const signA = a.digits === '' ? 0 : a.negative ? -1 : 1, signB = b.digits === '' ? 0 : b.negative ? -1 : 1;
+  const signA = a.digits === '' ? 0 : a.negative ? -1 : 1,
+    signB = b.digits === '' ? 0 : b.negative ? -1 : 1;
   if (signA !== signB) return signA - signB;
   const magnitude = a.digits.length + a.exponent - (b.digits.length + b.exponent);
   if (magnitude !== 0) return magnitude * signA;

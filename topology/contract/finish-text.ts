@@ -40,7 +40,8 @@ const UNROLLED = 16;
 /** A text of the key; unrolled when all valid values are equally long. The same bytes and the same hash as `keyText`. */
 function textKeyLines(field: Field, at: number): string[] {
   const n = field.type === 'string' ? fixedLength(field) : null;
-  if (n === null || n === 0 || n > UNROLLED) return [`h = keyText(bytes, view, start[${at}], end[${at}], t, h); t += keySize(end[${at}] - start[${at}]);`];
+  if (n === null || n === 0 || n > UNROLLED)
+    return [`h = keyText(bytes, view, start[${at}], end[${at}], t, h); t += keySize(end[${at}] - start[${at}]);`];
   const lines = [`s = start[${at}]; key[t] = ${n}; h = mix(h, ${n}, secret);`];
   if (n < 4) {
     const bytes = Array.from({ length: n }, (_, j) => `key[t + ${j + 1}] = bytes[s + ${j}];`);
@@ -57,18 +58,22 @@ function textKeyLines(field: Field, at: number): string[] {
 
 /** The key's bytes, dimension by dimension; `t` is where the next one goes. */
 function keyLines(source: Source, plan: Plan): string[] {
-  const rooms: string[] = [], lines: string[] = [];
+  const rooms: string[] = [],
+    lines: string[] = [];
   for (const dimension of plan.dimensions) {
     const { field, at } = fieldOf(source, dimension.name);
     if (!field.required) throw new Error(`the dimension ${dimension.name} must be required`);
-    if ((dimension.type === 'string') !== isText(field) || isFloat(field)) throw new Error(`the dimension ${dimension.name} is no ${dimension.type}`);
+    if ((dimension.type === 'string') !== isText(field) || isFloat(field))
+      throw new Error(`the dimension ${dimension.name} is no ${dimension.type}`);
     lines.push(`// ${quoted(dimension.name)}: ${dimension.type}`);
     if (dimension.type === 'string') {
       rooms.push(`end[${at}] - start[${at}] + 5`);
       lines.push(...textKeyLines(field, at));
     } else if (dimension.type === 'integer') {
       rooms.push('8');
-      lines.push(`keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8; h = mix(mix(h, lo[${at}], secret), hi[${at}], secret);`);
+      lines.push(
+        `keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8; h = mix(mix(h, lo[${at}], secret), hi[${at}], secret);`,
+      );
     } else {
       rooms.push('1');
       lines.push(`key[t++] = lo[${at}]; h = mix(h, lo[${at}], secret);`);
@@ -76,8 +81,12 @@ function keyLines(source: Source, plan: Plan): string[] {
   }
   const room = rooms.length === 0 ? [] : [`if (keyFrom + ${rooms.join(' + ')} > key.length) growKey(keyFrom + ${rooms.join(' + ')});`];
   return [
-    'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];', 'let t = keyFrom, h = keySeed, s = 0, w = 0;', ...room, ...lines,
-    'keyEnd[i] = t;', 'keyHash[i] = avalanche(h);',
+    'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];',
+    'let t = keyFrom, h = keySeed, s = 0, w = 0;',
+    ...room,
+    ...lines,
+    'keyEnd[i] = t;',
+    'keyHash[i] = avalanche(h);',
   ];
 }
 
@@ -92,7 +101,9 @@ function fingerprintLines(source: Source, plan: Plan): string[] {
       ? `f = mixBytes(f, view, start[${at}], end[${at}], secret);`
       : isFloat(field)
         ? `double[0] = lo[${at}]; f = mix(mix(f, doubleWords[0], secret), doubleWords[1], secret);`
-        : field.type === 'boolean' ? `f = mix(f, lo[${at}], secret);` : `f = mix(mix(f, lo[${at}], secret), hi[${at}], secret);`;
+        : field.type === 'boolean'
+          ? `f = mix(f, lo[${at}], secret);`
+          : `f = mix(mix(f, lo[${at}], secret), hi[${at}], secret);`;
     lines.push(`// ${quoted(name)}`);
     // The word before a value keeps "absent" apart from 0 and from "".
     if (field.required) lines.push(words);
@@ -113,9 +124,10 @@ function conditionText(source: Source, condition: PlanCondition): string {
   if (field.type === 'boolean') return typeof equals === 'boolean' ? `(hi[${at}] === 0 && lo[${at}] === ${equals ? 1 : 0})` : 'false';
   if (typeof equals === 'boolean') return 'false';
   if (isFloat(field)) return typeof equals === 'number' ? `(hi[${at}] === 0 && lo[${at}] === ${equals})` : 'false';
-  const exact = field.type === 'timestamp' && typeof equals === 'string'
-    ? msOf(equals)
-    : scaledInteger(decimalOf(String(equals)), field.type === 'number' ? field.scale! : 0);
+  const exact =
+    field.type === 'timestamp' && typeof equals === 'string'
+      ? msOf(equals)
+      : scaledInteger(decimalOf(String(equals)), field.type === 'number' ? field.scale! : 0);
   return typeof exact === 'bigint' ? `(hi[${at}] === ${exact >> 32n} && lo[${at}] === ${exact & 0xffffffffn})` : 'false';
 }
 
@@ -131,7 +143,9 @@ function whereLines(source: Source): string[] {
   if (wheres.length === 0) return ['where[i] = 0;'];
   const bits = wheres.map((conditions, bit) => `(${conditions.map((c) => conditionText(source, c)).join(' && ')} ? ${(1 << bit) | 0} : 0)`);
   return [
-    ...wheres.map((conditions, bit) => `// bit ${bit}: ${conditions.map((c) => `${quoted(c.field)} is ${quoted(String(c.equals))}`).join(' and ')}`),
+    ...wheres.map(
+      (conditions, bit) => `// bit ${bit}: ${conditions.map((c) => `${quoted(c.field)} is ${quoted(String(c.equals))}`).join(' and ')}`,
+    ),
     `where[i] = ${bits.join('\n  | ')};`,
   ];
 }
@@ -142,7 +156,10 @@ function inputLines(source: Source): string[] {
     if (isText(field)) throw new Error(`a measure reads ${input.name}, which is text`);
     if (input.type === 'float64' && !isFloat(field)) {
       const unit = field.type === 'number' ? ` / POWER[${field.scale}]` : '';
-      return [`// ${quoted(input.name)}, as a double`, `inLo${j}[i] = (hi[${at}] * 4294967296 + lo[${at}])${unit}; inHi${j}[i] = hi[${at}] !== hi[${at}] ? NaN : 0;`];
+      return [
+        `// ${quoted(input.name)}, as a double`,
+        `inLo${j}[i] = (hi[${at}] * 4294967296 + lo[${at}])${unit}; inHi${j}[i] = hi[${at}] !== hi[${at}] ? NaN : 0;`,
+      ];
     }
     if (input.type !== 'float64' && isFloat(field)) throw new Error(`a measure reads ${input.name} as ${input.type}, and it has no scale`);
     if (input.type === 'decimal' && input.scale !== (field.scale ?? 0)) throw new Error(`a measure reads ${input.name} at another scale`);

@@ -75,24 +75,70 @@ function keySize(n) {
 }`;
 
 const RUNTIME = {
-  avalanche, below, codePoints, dateMs, fourDigits, integerIdentity, isoMs, longDecimal, longInteger, mix, mixBytes, plainEnd, POWER, restOfText,
-  shortDecimal, textIdentity, uuidWords,
+  avalanche,
+  below,
+  codePoints,
+  dateMs,
+  fourDigits,
+  integerIdentity,
+  isoMs,
+  longDecimal,
+  longInteger,
+  mix,
+  mixBytes,
+  plainEnd,
+  POWER,
+  restOfText,
+  shortDecimal,
+  textIdentity,
+  uuidWords,
 };
 
 /** Names that the generated code may use, and what they are. */
-function environment(contract: Contract, source: number, hashKey: readonly [number, number], out: EventColumns, slots: Slots): Record<string, unknown> {
+function environment(
+  contract: Contract,
+  source: number,
+  hashKey: readonly [number, number],
+  out: EventColumns,
+  slots: Slots,
+): Record<string, unknown> {
   const double = new Float64Array(1);
-  const inputs = Object.fromEntries(out.lo.flatMap((lo, j) => [[`inLo${j}`, lo], [`inHi${j}`, out.hi[j]!]]));
+  const inputs = Object.fromEntries(
+    out.lo.flatMap((lo, j) => [
+      [`inLo${j}`, lo],
+      [`inHi${j}`, out.hi[j]!],
+    ]),
+  );
   const known = contract.fields.map((f) => {
     const rules = f.type === 'string' || f.type === 'date' ? textRules(f) : null;
     return rules !== null && textPlan(f).known ? new KnownTexts(rules) : null;
   });
-  const k0 = hashKey[0] | 0, k1 = hashKey[1] | 0;
+  const k0 = hashKey[0] | 0,
+    k1 = hashKey[1] | 0;
   return {
-    ...RUNTIME, ...inputs, known, choices: contract.fields.map((f) => choiceFor(f)?.table ?? null), out, k0, k1,
-    start: slots.start, end: slots.end, lo: slots.lo, hi: slots.hi, words: slots.words, ready: slots.ready,
-    records: out.record, id: out.id, time: out.time, fingerprint: out.fingerprint, keyHash: out.keyHash, keyEnd: out.keyEnd, where: out.where,
-    double, doubleWords: new Int32Array(double.buffer), pair: new Float64Array(2),
+    ...RUNTIME,
+    ...inputs,
+    known,
+    choices: contract.fields.map((f) => choiceFor(f)?.table ?? null),
+    out,
+    k0,
+    k1,
+    start: slots.start,
+    end: slots.end,
+    lo: slots.lo,
+    hi: slots.hi,
+    words: slots.words,
+    ready: slots.ready,
+    records: out.record,
+    id: out.id,
+    time: out.time,
+    fingerprint: out.fingerprint,
+    keyHash: out.keyHash,
+    keyEnd: out.keyEnd,
+    where: out.where,
+    double,
+    doubleWords: new Int32Array(double.buffer),
+    pair: new Float64Array(2),
     keySeed: avalanche(k0 ^ 0x6b657973) | 0,
     printSeed: mix(avalanche(k1 ^ 0x7072696e) | 0, source, k0 | 1),
     secret: avalanche(k0 ^ (k1 << 16) ^ (k1 >>> 16)) | 1,
@@ -126,7 +172,10 @@ class ScannerGate implements CompiledGate {
     this.recordKey = keyField === null ? null : new KeyIsField(contract, keyField, slots);
     this.text = `${scannerText(contract, new Set(keyField === null ? inputs.read : [...inputs.read, keyField]), plan.id, plan.time)}\n\n${KEY_CODE}\n\n${finish}\n`;
     const names = environment(contract, source, hashKey, this.out, slots);
-    const make = new Function('names', `"use strict";\nconst { ${Object.keys(names).join(', ')} } = names;\n\n${this.text}\nreturn { scan, finish };`);
+    const make = new Function(
+      'names',
+      `"use strict";\nconst { ${Object.keys(names).join(', ')} } = names;\n\n${this.text}\nreturn { scan, finish };`,
+    );
     const made = make(names) as { scan: Scan; finish: Finish };
     this.fast = made.scan;
     this.finish = made.finish;
@@ -143,7 +192,8 @@ class ScannerGate implements CompiledGate {
     const buffer = Buffer.from(held.buffer, held.byteOffset, held.byteLength);
     const view = new DataView(held.buffer, held.byteOffset, held.byteLength);
     for (let i = from; i < to; i++) {
-      const start = valueStart[i]!, end = valueEnd[i]!;
+      const start = valueStart[i]!,
+        end = valueEnd[i]!;
       if (start < 0) {
         rejected.push({ record: i, code: 'UNPARSEABLE', field: '', detail: 'the value is null' });
       } else if (end - start > maxRecordBytes) {
@@ -176,6 +226,12 @@ class ScannerGate implements CompiledGate {
   }
 }
 
-export function compileGate(contract: Contract, plan: Plan, source: number, hashKey: readonly [number, number], options: GateOptions = {}): CompiledGate {
+export function compileGate(
+  contract: Contract,
+  plan: Plan,
+  source: number,
+  hashKey: readonly [number, number],
+  options: GateOptions = {},
+): CompiledGate {
   return new ScannerGate(contract, plan, source, hashKey, options);
 }

@@ -11,22 +11,32 @@ const HEX_PAIR = new Int16Array(65536).fill(-1);
 for (let a = 0; a < 22; a++) {
   for (let b = 0; b < 22; b++) {
     const digits = '0123456789abcdefABCDEF';
-    const high = a < 16 ? a : a - 6, low = b < 16 ? b : b - 6;
+    const high = a < 16 ? a : a - 6,
+      low = b < 16 ? b : b - 6;
     HEX_PAIR[digits.charCodeAt(a) | (digits.charCodeAt(b) << 8)] = high * 16 + low;
   }
 }
 
 /** Whether the 36 bytes at `s` are a UUID; if so, its words. */
 export function uuidWords(view: DataView, s: number, words: Uint32Array): boolean {
-  if (view.getUint8(s + 8) !== 45 || view.getUint8(s + 13) !== 45 || view.getUint8(s + 18) !== 45 || view.getUint8(s + 23) !== 45) return false;
-  const b0 = HEX_PAIR[view.getUint16(s, true)]!, b1 = HEX_PAIR[view.getUint16(s + 2, true)]!;
-  const b2 = HEX_PAIR[view.getUint16(s + 4, true)]!, b3 = HEX_PAIR[view.getUint16(s + 6, true)]!;
-  const b4 = HEX_PAIR[view.getUint16(s + 9, true)]!, b5 = HEX_PAIR[view.getUint16(s + 11, true)]!;
-  const b6 = HEX_PAIR[view.getUint16(s + 14, true)]!, b7 = HEX_PAIR[view.getUint16(s + 16, true)]!;
-  const b8 = HEX_PAIR[view.getUint16(s + 19, true)]!, b9 = HEX_PAIR[view.getUint16(s + 21, true)]!;
-  const b10 = HEX_PAIR[view.getUint16(s + 24, true)]!, b11 = HEX_PAIR[view.getUint16(s + 26, true)]!;
-  const b12 = HEX_PAIR[view.getUint16(s + 28, true)]!, b13 = HEX_PAIR[view.getUint16(s + 30, true)]!;
-  const b14 = HEX_PAIR[view.getUint16(s + 32, true)]!, b15 = HEX_PAIR[view.getUint16(s + 34, true)]!;
+  if (view.getUint8(s + 8) !== 45 || view.getUint8(s + 13) !== 45 || view.getUint8(s + 18) !== 45 || view.getUint8(s + 23) !== 45)
+    return false;
+  const b0 = HEX_PAIR[view.getUint16(s, true)]!,
+    b1 = HEX_PAIR[view.getUint16(s + 2, true)]!;
+  const b2 = HEX_PAIR[view.getUint16(s + 4, true)]!,
+    b3 = HEX_PAIR[view.getUint16(s + 6, true)]!;
+  const b4 = HEX_PAIR[view.getUint16(s + 9, true)]!,
+    b5 = HEX_PAIR[view.getUint16(s + 11, true)]!;
+  const b6 = HEX_PAIR[view.getUint16(s + 14, true)]!,
+    b7 = HEX_PAIR[view.getUint16(s + 16, true)]!;
+  const b8 = HEX_PAIR[view.getUint16(s + 19, true)]!,
+    b9 = HEX_PAIR[view.getUint16(s + 21, true)]!;
+  const b10 = HEX_PAIR[view.getUint16(s + 24, true)]!,
+    b11 = HEX_PAIR[view.getUint16(s + 26, true)]!;
+  const b12 = HEX_PAIR[view.getUint16(s + 28, true)]!,
+    b13 = HEX_PAIR[view.getUint16(s + 30, true)]!;
+  const b14 = HEX_PAIR[view.getUint16(s + 32, true)]!,
+    b15 = HEX_PAIR[view.getUint16(s + 34, true)]!;
   if ((b0 | b1 | b2 | b3 | b4 | b5 | b6 | b7 | b8 | b9 | b10 | b11 | b12 | b13 | b14 | b15) < 0) return false;
   words[0] = (b0 << 24) | (b1 << 16) | (b2 << 8) | b3;
   words[1] = (b4 << 24) | (b5 << 16) | (b6 << 8) | b7;
@@ -37,7 +47,10 @@ export function uuidWords(view: DataView, s: number, words: Uint32Array): boolea
 
 /** 64 bits of HalfSipHash-1-3 over bytes[s..e) into words[at], words[at + 1]. */
 function halfSip(view: DataView, s: number, e: number, k0: number, k1: number, words: Uint32Array, at: number): void {
-  let v0 = k0 | 0, v1 = (k1 ^ 0xee) | 0, v2 = k0 ^ 0x6c796765, v3 = k1 ^ 0x74656462;
+  let v0 = k0 | 0,
+    v1 = (k1 ^ 0xee) | 0,
+    v2 = k0 ^ 0x6c796765,
+    v3 = k1 ^ 0x74656462;
   const whole = e - ((e - s) & 3);
   let rounds = ((whole - s) >> 2) + 1 + ROUNDS_AT_END;
   for (let p = s; rounds > 0; rounds--, p += 4) {
@@ -48,10 +61,16 @@ function halfSip(view: DataView, s: number, e: number, k0: number, k1: number, w
       for (let j = whole; j < e; j++) m |= view.getUint8(j) << ((j - whole) * 8);
     } else if (p === whole + 4) v2 ^= 0xee;
     v3 ^= m;
-    v0 = (v0 + v1) | 0; v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0; v0 = (v0 << 16) | (v0 >>> 16);
-    v2 = (v2 + v3) | 0; v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
-    v0 = (v0 + v3) | 0; v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
-    v2 = (v2 + v1) | 0; v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2; v2 = (v2 << 16) | (v2 >>> 16);
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
     v0 ^= m;
   }
   words[at] = v1 ^ v3;

@@ -41,7 +41,14 @@ export interface Contract {
 
 /** The codes of the gate in the order in which they win; the last three belong to admission and dedup. */
 export const CODES = [
-  'OVERSIZE', 'UNPARSEABLE', 'MISSING_FIELD', 'TYPE_MISMATCH', 'VALUE_OUT_OF_RANGE', 'INVALID_VALUE',
-  'FUTURE_TIME', 'EXPIRED', 'ID_CONFLICT',
+  'OVERSIZE',
+  'UNPARSEABLE',
+  'MISSING_FIELD',
+  'TYPE_MISMATCH',
+  'VALUE_OUT_OF_RANGE',
+  'INVALID_VALUE',
+  'FUTURE_TIME',
+  'EXPIRED',
+  'ID_CONFLICT',
 ] as const;
 export type Code = (typeof CODES)[number];

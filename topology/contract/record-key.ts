@@ -19,7 +19,10 @@ export class RecordKeyError extends Error {
   }
 }
 
-const UUID_BYTES = 36, UPPER_A = 65, UPPER_F = 70, DASH = 45;
+const UUID_BYTES = 36,
+  UPPER_A = 65,
+  UPPER_F = 70,
+  DASH = 45;
 
 /** Whether each event's record key is its id. */
 export class KeyIsId {
@@ -31,14 +34,19 @@ export class KeyIsId {
   }
 
   check(events: EventColumns, records: Records): void {
-    const { words } = this, { id, record } = events, [k0, k1] = this.hashKey;
+    const { words } = this,
+      { id, record } = events,
+      [k0, k1] = this.hashKey;
     const view = new DataView(records.bytes.buffer, records.bytes.byteOffset, records.bytes.byteLength);
     for (let i = 0; i < events.count; i++) {
-      const r = record[i]!, start = records.keyStart[r]!, end = records.keyEnd[r]!;
+      const r = record[i]!,
+        start = records.keyStart[r]!,
+        end = records.keyEnd[r]!;
       if (start < 0) throw new RecordKeyError(r, 'the record has no key');
       textIdentity(view, start, end, k0 | 0, k1 | 0, words);
       const same = words[0] === id[4 * i] && words[1] === id[4 * i + 1] && words[2] === id[4 * i + 2] && words[3] === id[4 * i + 3];
-      if (!same || isUpperUuid(records.bytes, start, end)) throw new RecordKeyError(r, `the record's key is "${keyText(records.bytes, start, end)}", not its id`);
+      if (!same || isUpperUuid(records.bytes, start, end))
+        throw new RecordKeyError(r, `the record's key is "${keyText(records.bytes, start, end)}", not its id`);
     }
   }
 }
@@ -58,14 +66,16 @@ export class KeyIsField {
   }
 
   check(records: Records, record: number, bytes: Uint8Array): void {
-    const start = records.keyStart[record]!, end = records.keyEnd[record]!;
+    const start = records.keyStart[record]!,
+      end = records.keyEnd[record]!;
     if (start < 0) throw new RecordKeyError(record, 'the record has no key');
     if (this.isText ? !this.isSameText(records.bytes, start, end, bytes) : keyText(records.bytes, start, end) !== this.integer())
       throw new RecordKeyError(record, `the record's key is "${keyText(records.bytes, start, end)}", not its ${this.field}`);
   }
 
   private isSameText(key: Uint8Array, start: number, end: number, bytes: Uint8Array): boolean {
-    const from = this.slots.start[this.at]!, length = this.slots.end[this.at]! - from;
+    const from = this.slots.start[this.at]!,
+      length = this.slots.end[this.at]! - from;
     if (end - start !== length) return false;
     const isUuid = length === UUID_BYTES && bytes[from + 8] === DASH;
     for (let i = 0; i < length; i++) {
@@ -77,7 +87,8 @@ export class KeyIsField {
   }
 
   private integer(): string {
-    const lo = this.slots.lo[this.at]!, hi = this.slots.hi[this.at]!;
+    const lo = this.slots.lo[this.at]!,
+      hi = this.slots.hi[this.at]!;
     return String((BigInt(hi) << 32n) + BigInt(lo));
   }
 }

@@ -6,7 +6,13 @@
 import { isUtf8 } from 'node:buffer';
 import { PLAIN } from './value-bytes.ts';
 
-export const ABSENT = 0, NULL = 1, TEXT = 2, NUMBER = 3, TRUE = 4, FALSE = 5, NESTED = 6;
+export const ABSENT = 0,
+  NULL = 1,
+  TEXT = 2,
+  NUMBER = 3,
+  TRUE = 4,
+  FALSE = 5,
+  NESTED = 6;
 const DEPTH_MAX = 512;
 
 export class RecordReader {
@@ -43,7 +49,8 @@ export class RecordReader {
     this.kind.fill(ABSENT);
     // Decoded, a text is never longer than in its record.
     if (this.text.length < end - start) this.text = Buffer.alloc(2 ** Math.ceil(Math.log2(end - start)));
-    if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) return this.fail('begins with a byte order mark');
+    if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf)
+      return this.fail('begins with a byte order mark');
     this.space();
     if (this.p === end) return this.fail('is empty');
     if (this.bytes[this.p] !== 0x7b) return this.fail('is not a JSON object');
@@ -223,7 +230,8 @@ export class RecordReader {
   private hex(): number {
     let unit = 0;
     for (let j = 0; j < 4; j++, this.p++) {
-      const c = this.at(), letter = c | 32;
+      const c = this.at(),
+        letter = c | 32;
       const digit = c >= 48 && c <= 57 ? c - 48 : letter >= 97 && letter <= 102 && c > 57 ? letter - 87 : -1;
       if (digit < 0) return -1;
       unit = unit * 16 + digit;
@@ -239,7 +247,8 @@ export class RecordReader {
 
   private keepText(field: number, from: number): true {
     const { bytes, text } = this;
-    const start = this.textEnd, length = this.p - from - 2;
+    const start = this.textEnd,
+      length = this.p - from - 2;
     if (this.escaped) this.textEnd += text.write(this.decoded(from), start, 'utf8');
     else {
       // A call of `copy` costs more than most texts are long.
@@ -259,7 +268,8 @@ export class RecordReader {
       const key = Buffer.from(this.decoded(keyStart), 'utf8');
       return this.keys.findIndex((k) => k.equals(key));
     }
-    const s = keyStart + 1, n = this.p - 1 - s;
+    const s = keyStart + 1,
+      n = this.p - 1 - s;
     const { keys, bytes } = this;
     for (let j = 0, at = hint; j < keys.length; j++, at++) {
       if (at >= keys.length) at = 0;

@@ -12,9 +12,18 @@ const indented = (lines: readonly string[]): string[] => lines.map((line) => (li
 function rulesOf(field: Field): string {
   const rules: string[] = [field.type === 'timestamp' ? `timestamp ${field.time}` : field.type, field.required ? 'required' : 'optional'];
   const told: [string, string | number | null][] = [
-    ['minLength', field.minLength], ['maxLength', field.maxLength], ['format', field.format], ['pattern', field.pattern], ['validPattern', field.validPattern],
-    ['minimum', field.minimum], ['maximum', field.maximum], ['exclusiveMinimum', field.exclusiveMinimum], ['exclusiveMaximum', field.exclusiveMaximum],
-    ['multipleOf', field.multipleOf], ['notBefore', field.notBefore], ['notAfter', field.notAfter],
+    ['minLength', field.minLength],
+    ['maxLength', field.maxLength],
+    ['format', field.format],
+    ['pattern', field.pattern],
+    ['validPattern', field.validPattern],
+    ['minimum', field.minimum],
+    ['maximum', field.maximum],
+    ['exclusiveMinimum', field.exclusiveMinimum],
+    ['exclusiveMaximum', field.exclusiveMaximum],
+    ['multipleOf', field.multipleOf],
+    ['notBefore', field.notBefore],
+    ['notAfter', field.notAfter],
   ];
   for (const [name, value] of told) if (value !== null) rules.push(`${name} ${typeof value === 'number' ? value : quoted(value)}`);
   return rules.join(', ');

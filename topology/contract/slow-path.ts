@@ -47,10 +47,16 @@ function ruleOf(field: Field): Rule {
   const numeric = field.type === 'integer' || field.type === 'number';
   return {
     field,
-    minimum: bound(field.minimum), maximum: bound(field.maximum),
-    above: bound(field.exclusiveMinimum), under: bound(field.exclusiveMaximum), unit: bound(field.multipleOf),
+    minimum: bound(field.minimum),
+    maximum: bound(field.maximum),
+    above: bound(field.exclusiveMinimum),
+    under: bound(field.exclusiveMaximum),
+    unit: bound(field.multipleOf),
     text: textRules(field),
-    validNumbers: numeric && field.validValues !== null ? field.validValues.filter((v) => typeof v === 'number').map((v) => decimalOf(String(v))) : null,
+    validNumbers:
+      numeric && field.validValues !== null
+        ? field.validValues.filter((v) => typeof v === 'number').map((v) => decimalOf(String(v)))
+        : null,
     validTimes: field.type === 'timestamp' && field.validValues !== null ? field.validValues.map(msOf) : null,
   };
 }
@@ -84,7 +90,12 @@ export class SlowPath {
       if (verdict !== null) return verdict;
     }
     const time = this.slots.hi[this.timeAt]! * 4294967296 + this.slots.lo[this.timeAt]!;
-    if (time > latest) return this.no('FUTURE_TIME', this.rules[this.timeAt]!.field, `${new Date(time).toISOString()} is later than the record's own time by more than the fence`);
+    if (time > latest)
+      return this.no(
+        'FUTURE_TIME',
+        this.rules[this.timeAt]!.field,
+        `${new Date(time).toISOString()} is later than the record's own time by more than the fence`,
+      );
     return null;
   }
 
@@ -112,13 +123,19 @@ export class SlowPath {
       return field.required ? this.no('MISSING_FIELD', field, kind === NULL ? 'is null and must have a value' : 'is absent') : null;
     }
     switch (field.type) {
-      case 'string': return kind === TEXT ? this.string(rule, i) : this.mismatch(field, i, 'a string');
-      case 'date': return kind === TEXT ? this.date(rule, i) : this.mismatch(field, i, 'a string (YYYY-MM-DD)');
-      case 'boolean': return kind === TRUE || kind === FALSE ? this.boolean(rule, i, kind === TRUE) : this.mismatch(field, i, 'true or false');
-      case 'integer': return kind === NUMBER ? this.integer(rule, i) : this.mismatch(field, i, 'an integer');
-      case 'number': return kind === NUMBER ? this.number(rule, i) : this.mismatch(field, i, 'a number');
+      case 'string':
+        return kind === TEXT ? this.string(rule, i) : this.mismatch(field, i, 'a string');
+      case 'date':
+        return kind === TEXT ? this.date(rule, i) : this.mismatch(field, i, 'a string (YYYY-MM-DD)');
+      case 'boolean':
+        return kind === TRUE || kind === FALSE ? this.boolean(rule, i, kind === TRUE) : this.mismatch(field, i, 'true or false');
+      case 'integer':
+        return kind === NUMBER ? this.integer(rule, i) : this.mismatch(field, i, 'an integer');
+      case 'number':
+        return kind === NUMBER ? this.number(rule, i) : this.mismatch(field, i, 'a number');
       case 'timestamp':
-        if (field.time === 'epoch_millis') return kind === NUMBER ? this.epoch(rule, i) : this.mismatch(field, i, 'an integer of milliseconds');
+        if (field.time === 'epoch_millis')
+          return kind === NUMBER ? this.epoch(rule, i) : this.mismatch(field, i, 'an integer of milliseconds');
         return kind === TEXT ? this.iso(rule, i) : this.mismatch(field, i, 'a string (a time with a zone)');
     }
   }
@@ -140,11 +157,14 @@ export class SlowPath {
 
   private string(rule: Rule, i: number): Verdict | null {
     const { field } = rule;
-    const start = this.reader.start[i]!, end = this.reader.end[i]!;
+    const start = this.reader.start[i]!,
+      end = this.reader.end[i]!;
     if (field.minLength !== null || field.maxLength !== null) {
       const length = codePoints(this.reader.text, start, end);
-      if (field.minLength !== null && length < field.minLength) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has ${length} characters, at least ${field.minLength} are asked`);
-      if (field.maxLength !== null && length > field.maxLength) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has ${length} characters, at most ${field.maxLength} are allowed`);
+      if (field.minLength !== null && length < field.minLength)
+        return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has ${length} characters, at least ${field.minLength} are asked`);
+      if (field.maxLength !== null && length > field.maxLength)
+        return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has ${length} characters, at most ${field.maxLength} are allowed`);
     }
     return this.textRules(rule, i);
   }
@@ -157,7 +177,8 @@ export class SlowPath {
   }
 
   private date(rule: Rule, i: number): Verdict | null {
-    const start = this.reader.start[i]!, end = this.reader.end[i]!;
+    const start = this.reader.start[i]!,
+      end = this.reader.end[i]!;
     const ms = dateMs(this.reader.text, start, end);
     if (Number.isNaN(ms)) return this.no('INVALID_VALUE', rule.field, `${this.source(i)} is no date (YYYY-MM-DD)`);
     const outside = this.outside(rule.field, i, ms);
@@ -215,7 +236,8 @@ export class SlowPath {
     }
     const exact = scaledInteger(value, field.scale);
     if (exact === 'fraction') return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} has more than ${field.scale} decimal places`);
-    if (exact === 'wide') return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} does not fit 64 bits at ${field.scale} decimal places`);
+    if (exact === 'wide')
+      return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} does not fit 64 bits at ${field.scale} decimal places`);
     const verdict = this.numberRules(rule, i, value);
     if (verdict === null) this.keepInteger(i, exact);
     return verdict;
@@ -236,8 +258,10 @@ export class SlowPath {
 
   private outside(field: Field, i: number, ms: number): Verdict | null {
     if (ms < TIME_MIN || ms > TIME_MAX) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} is outside 1970 to 2105`);
-    if (field.notBefore !== null && ms < field.notBefore) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} is before ${new Date(field.notBefore).toISOString()}`);
-    if (field.notAfter !== null && ms > field.notAfter) return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} is after ${new Date(field.notAfter).toISOString()}`);
+    if (field.notBefore !== null && ms < field.notBefore)
+      return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} is before ${new Date(field.notBefore).toISOString()}`);
+    if (field.notAfter !== null && ms > field.notAfter)
+      return this.no('VALUE_OUT_OF_RANGE', field, `${this.source(i)} is after ${new Date(field.notAfter).toISOString()}`);
     return null;
   }
 
@@ -245,7 +269,8 @@ export class SlowPath {
     const { field } = rule;
     const outside = this.outside(field, i, ms);
     if (outside !== null) return outside;
-    if (rule.validTimes !== null && !rule.validTimes.includes(ms)) return this.no('INVALID_VALUE', field, `${this.source(i)} is not among the valid values`);
+    if (rule.validTimes !== null && !rule.validTimes.includes(ms))
+      return this.no('INVALID_VALUE', field, `${this.source(i)} is not among the valid values`);
     this.slots.hi[i] = Math.floor(ms / 4294967296);
     this.slots.lo[i] = ms % 4294967296;
     return null;

@@ -7,7 +7,9 @@ import type { Field } from './model.ts';
 const LABEL = '[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?';
 const HOSTNAME = new RegExp(`^(?=.{1,253}$)${LABEL}(?:\\.${LABEL})*$`);
 /** A dot-atom of RFC 5322 (at most 64 characters), and a host name with a dot in it. */
-const EMAIL = new RegExp(`^(?=.{3,254}$)(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_\`{|}~-]+(?:\\.[A-Za-z0-9!#$%&'*+/=?^_\`{|}~-]+)*@${LABEL}(?:\\.${LABEL})+$`);
+const EMAIL = new RegExp(
+  `^(?=.{3,254}$)(?=[^@]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_\`{|}~-]+(?:\\.[A-Za-z0-9!#$%&'*+/=?^_\`{|}~-]+)*@${LABEL}(?:\\.${LABEL})+$`,
+);
 /** A scheme, then one or more of RFC 3986's characters; letters beyond ASCII must be percent-encoded. */
 const URI = /^[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$/;
 const UUID = /^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$/;
@@ -56,7 +58,8 @@ export function textRules(field: Field): ((text: string) => string | null) | nul
   };
 }
 
-const CACHED = 1024, CACHED_BYTES = 48;
+const CACHED = 1024,
+  CACHED_BYTES = 48;
 
 /**
  * Remembers texts that passed, so that the fast path decodes a value the first time only: a direct-mapped table of copies,

@@ -20,7 +20,8 @@ const follows = (c: number | undefined): boolean => c !== undefined && (c & 0xc0
 export function plainEnd(view: DataView, p: number, limit: number): number {
   for (const last = limit - 4; p <= last; p += 4) {
     const w = view.getInt32(p, true);
-    const quote = (w ^ 0x22222222) - 0x01010101, slash = (w ^ 0x5c5c5c5c) - 0x01010101;
+    const quote = (w ^ 0x22222222) - 0x01010101,
+      slash = (w ^ 0x5c5c5c5c) - 0x01010101;
     const found = (w | (w - 0x20202020) | quote | slash) & 0x80808080;
     if (found !== 0) return p + ((31 - Math.clz32(found & -found)) >>> 3);
   }
@@ -70,7 +71,9 @@ export function fourDigits(word: number): number {
 
 /** 10 to 18 digits at `s`, into pair = [lo, hi] of a 64-bit integer. */
 export function longInteger(bytes: Uint8Array, s: number, end: number, minus: boolean, pair: Float64Array): number {
-  let high = 0, low = 0, p = s;
+  let high = 0,
+    low = 0,
+    p = s;
   for (; p < end; p++) {
     const d = bytes[p]! - 48;
     if (d < 0 || d > 9) break;
@@ -100,9 +103,11 @@ export function shortDecimal(bytes: Uint8Array, p: number, end: number, out: Flo
   const minus = bytes[p] === 45;
   if (minus) p++;
   const s = p;
-  let value = 0, d = 0;
+  let value = 0,
+    d = 0;
   for (; p < end && (d = bytes[p]! - 48) >= 0 && d <= 9; p++) value = value * 10 + d;
-  let digits = p - s, fraction = 0;
+  let digits = p - s,
+    fraction = 0;
   if (digits === 0 || digits > 15 || (digits > 1 && bytes[s] === 48)) return -1;
   if (bytes[p] === 46) {
     const f = ++p;

@@ -32,7 +32,15 @@ export class CompactionJob {
   /** Entry at which part i starts; one more for the end. */
   readonly #starts: Uint32Array;
 
-  constructor(hour: number, gen: number, segEnd: number, rawCount: number, sources: readonly EntrySource[], partEntries: number, hash: IdentityHash) {
+  constructor(
+    hour: number,
+    gen: number,
+    segEnd: number,
+    rawCount: number,
+    sources: readonly EntrySource[],
+    partEntries: number,
+    hash: IdentityHash,
+  ) {
     this.hour = hour;
     this.gen = gen;
     this.segEnd = segEnd;
@@ -47,7 +55,8 @@ export class CompactionJob {
   step(batch: StoreBatch, bytesMax: number): number {
     let bytes = 0;
     while (this.next < this.parts && (bytes === 0 || bytes < bytesMax)) {
-      const from = this.#starts[this.next]!, to = this.#starts[this.next + 1]!;
+      const from = this.#starts[this.next]!,
+        to = this.#starts[this.next + 1]!;
       batch.put(identityKey(this.hour, PART, this.gen, this.next), encodeEntries(this.#words, from, to));
       bytes += (to - from) * ENTRY_BYTES + 32;
       this.next++;
@@ -62,7 +71,8 @@ export class CompactionJob {
 
 /** A counting sort by part. `starts` receives the bounds. */
 function deal(sources: readonly EntrySource[], entries: number, parts: number, starts: Uint32Array, hash: IdentityHash): Uint32Array {
-  const part = new Uint32Array(entries), at = new Uint32Array(parts);
+  const part = new Uint32Array(entries),
+    at = new Uint32Array(parts);
   let e = 0;
   for (const source of sources) {
     for (let from = 0; from < source.count; from += LANES) {

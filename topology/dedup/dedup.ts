@@ -18,7 +18,8 @@ import { recover, storedTotal } from './recovery.ts';
 const HOUR_MS = 3600000;
 /** Above it, two live hours could bear one tag. */
 export const HORIZON_MAX_MS = 42 * 24 * HOUR_MS;
-const MEMORY_BYTES = 256 << 20, DIRECTORY_SLOTS = 1 << 22;
+const MEMORY_BYTES = 256 << 20,
+  DIRECTORY_SLOTS = 1 << 22;
 
 export interface DedupOptions {
   readonly store: Store;
@@ -61,7 +62,8 @@ export class Dedup {
   #rebuilds = 0;
 
   constructor(options: DedupOptions) {
-    if (!(options.horizonMs > 0 && options.horizonMs <= HORIZON_MAX_MS)) throw new Error(`horizonMs ${options.horizonMs} is not within 42 days`);
+    if (!(options.horizonMs > 0 && options.horizonMs <= HORIZON_MAX_MS))
+      throw new Error(`horizonMs ${options.horizonMs} is not within 42 days`);
     this.#options = options;
     this.#tuning = { ...TUNING, ...options.tuning };
     this.#hash = new IdentityHash(options.hashKey);
@@ -85,13 +87,14 @@ export class Dedup {
     const firstLive = this.#setLive();
     const { store } = this.#options;
     let slots = slotsFor(storedTotal(store), this.#options.directorySlots ?? DIRECTORY_SLOTS);
-    for (;; slots *= 2) {
+    for (; ; slots *= 2) {
       this.#identities = this.#newIdentities();
       this.#byTag.fill(null);
       this.#lastStart = -HOUR_MS;
       this.#directory.reset(slots);
       const whole = recover(store, this.#identities, this.#hash.check(), firstLive, (hour, words, count) =>
-        this.#directory.insert(words, ENTRY_WORDS, count, hour.tag, this.#hash));
+        this.#directory.insert(words, ENTRY_WORDS, count, hour.tag, this.#hash),
+      );
       if (whole) break;
     }
     for (const hour of this.#identities.hours.values()) this.#name(hour);
@@ -99,7 +102,8 @@ export class Dedup {
 
   admit(events: EventColumns, verdict: Uint8Array): void {
     this.#identities.makeRoom(events.count);
-    const hash = this.#hash, directory = this.#directory;
+    const hash = this.#hash,
+      directory = this.#directory;
     for (let from = 0; from < events.count; from += LANES) {
       const n = Math.min(LANES, events.count - from);
       if (directory.used + n > directory.limit) this.#makeSlots();
@@ -123,8 +127,13 @@ export class Dedup {
     let memoryBytes = 0;
     for (const hour of hours.values()) memoryBytes += hour.bytes();
     return {
-      identities: this.#identities.total(), hours: hours.size, memoryBytes,
-      directoryBytes: this.#directory.slots.byteLength, directoryUsed: this.#directory.used, rebuilds: this.#rebuilds, ...counters,
+      identities: this.#identities.total(),
+      hours: hours.size,
+      memoryBytes,
+      directoryBytes: this.#directory.slots.byteLength,
+      directoryUsed: this.#directory.used,
+      rebuilds: this.#rebuilds,
+      ...counters,
     };
   }
 
@@ -135,7 +144,8 @@ export class Dedup {
       if (time >= this.#forgetAt) this.#forget();
     }
     const { slots, mask } = this.#directory;
-    let at = a & mask, stale = -1;
+    let at = a & mask,
+      stale = -1;
     for (;;) {
       const slot = slots[at]!;
       if (slot === 0) break;
@@ -198,7 +208,8 @@ export class Dedup {
     directory.reset(slotsFor(this.#identities.total(), directory.slots.length));
     for (const hour of this.#identities.hours.values()) {
       this.#identities.each(hour, (words, count) => {
-        if (!directory.insert(words, ENTRY_WORDS, count, hour.tag, this.#hash)) throw new Error('a directory made for its identities is full');
+        if (!directory.insert(words, ENTRY_WORDS, count, hour.tag, this.#hash))
+          throw new Error('a directory made for its identities is full');
       });
     }
   }
@@ -209,5 +220,5 @@ export class Dedup {
 }
 
 /** A question to an hour hashes what it indexes, so a block's own lanes are kept apart. */
-const BLOCK_A = new Int32Array(LANES), BLOCK_B = new Int32Array(LANES);
-
+const BLOCK_A = new Int32Array(LANES),
+  BLOCK_B = new Int32Array(LANES);

@@ -10,7 +10,8 @@ import type { IdentityHash } from './identity-hash.ts';
 /** One more than the hours that a horizon of 42 days can keep alive at once, with room to spare. */
 export const TAGS = 1023;
 export const TAG_MASK = 1023;
-const FULL = 0.8, REBUILT_FULL = 0.65;
+const FULL = 0.8,
+  REBUILT_FULL = 0.65;
 
 export function tagOf(hour: number): number {
   return (hour % TAGS) + 1;
@@ -46,7 +47,8 @@ export class Directory {
 
   /** Reads the home slots of a block, independently of each other, so that their cache misses overlap. */
   touch(homes: Int32Array, count: number): void {
-    const slots = this.slots, mask = this.mask;
+    const slots = this.slots,
+      mask = this.mask;
     let sum = 0;
     for (let i = 0; i < count; i++) sum += slots[homes[i]! & mask]! & 1;
     this.touched = sum;
@@ -54,7 +56,10 @@ export class Directory {
 
   /** Adds identities that are known to be distinct; false when the table is full. */
   insert(words: Uint32Array, stride: number, count: number, tag: number, hash: IdentityHash): boolean {
-    const slots = this.slots, mask = this.mask, homes = hash.a, signs = hash.b;
+    const slots = this.slots,
+      mask = this.mask,
+      homes = hash.a,
+      signs = hash.b;
     for (let from = 0; from < count; from += LANES) {
       const n = Math.min(LANES, count - from);
       if (this.used + n > this.limit) return false;

@@ -40,8 +40,13 @@ export class Entries {
   /** FRESH: not here. `home` is lane a of the identity. */
   find(id: Uint32Array, p: number, fingerprint: number, home: number, hash: IdentityHash): number {
     if (this.#indexed < this.count) this.#catchUp(hash);
-    const index = this.#index!, mask = index.length - 1, words = this.words;
-    const w0 = id[p]!, w1 = id[p + 1]!, w2 = id[p + 2]!, w3 = id[p + 3]!;
+    const index = this.#index!,
+      mask = index.length - 1,
+      words = this.words;
+    const w0 = id[p]!,
+      w1 = id[p + 1]!,
+      w2 = id[p + 2]!,
+      w3 = id[p + 3]!;
     for (let i = home & mask; ; i = (i + 1) & mask) {
       const entry = index[i]!;
       if (entry === 0) return FRESH;
@@ -66,7 +71,9 @@ export class Entries {
       this.#index = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(32, this.count * room))));
       this.#indexed = 0;
     }
-    const index = this.#index, mask = index.length - 1, homes = hash.a;
+    const index = this.#index,
+      mask = index.length - 1,
+      homes = hash.a;
     for (let from = this.#indexed; from < this.count; from += LANES) {
       const n = Math.min(LANES, this.count - from);
       hash.block(this.words, from * ENTRY_WORDS, ENTRY_WORDS, n);
@@ -85,7 +92,10 @@ export class Entries {
 
 /** Looks through entries that have no index: a part of some thousand is read faster than it is indexed. */
 export function scan(words: Uint32Array, count: number, id: Uint32Array, p: number, fingerprint: number): number {
-  const w0 = id[p]!, w1 = id[p + 1]!, w2 = id[p + 2]!, w3 = id[p + 3]!;
+  const w0 = id[p]!,
+    w1 = id[p + 1]!,
+    w2 = id[p + 2]!,
+    w3 = id[p + 3]!;
   for (let at = 0, end = count * ENTRY_WORDS; at < end; at += ENTRY_WORDS) {
     if (words[at] === w0 && words[at + 1] === w1 && words[at + 2] === w2 && words[at + 3] === w3) {
       return words[at + 4] === fingerprint ? DUPLICATE : CONFLICT;

@@ -145,7 +145,8 @@ export class Identities {
   }
 
   #writeRaw(batch: StoreBatch, hour: Hour): number {
-    const raw = hour.raw!, first = hour.written;
+    const raw = hour.raw!,
+      first = hour.written;
     for (let from = first; from < raw.count; from += this.#tuning.segmentEntries) {
       const to = Math.min(raw.count, from + this.#tuning.segmentEntries);
       batch.put(identityKey(hour.hour, SEGMENT, hour.segNext++), encodeEntries(raw.words, from, to));
@@ -165,7 +166,7 @@ export class Identities {
   }
 
   #compact(batch: StoreBatch, coldBefore: number, bytesMax: number): void {
-    for (let left = bytesMax; left > 0; ) {
+    for (let left = bytesMax; left > 0;) {
       if (this.#job === null) {
         const hour = this.#coldest(coldBefore);
         if (hour === null) return;
@@ -182,10 +183,12 @@ export class Identities {
     let found: Hour | null = null;
     for (const hour of this.hours.values()) {
       if (hour.hour >= coldBefore || hour.compactedAt === this.#writes || (found !== null && found.hour < hour.hour)) continue;
-      const segments = hour.segNext - hour.segFirst, raw = hour.rawCount();
-      const due = hour.parts === 0
-        ? segments > 16 || raw > 2 * partEntries
-        : segments > segmentsMax || raw > Math.max(partEntries, hour.packedCount / 4);
+      const segments = hour.segNext - hour.segFirst,
+        raw = hour.rawCount();
+      const due =
+        hour.parts === 0
+          ? segments > 16 || raw > 2 * partEntries
+          : segments > segmentsMax || raw > Math.max(partEntries, hour.packedCount / 4);
       if (due) found = hour;
     }
     return found;
@@ -206,7 +209,10 @@ export class Identities {
     const hour = this.hours.get(job.hour)!;
     for (let seq = hour.segFirst; seq < job.segEnd; seq++) batch.del(identityKey(hour.hour, SEGMENT, seq));
     for (let i = 0; i < hour.parts; i++) batch.del(identityKey(hour.hour, PART, hour.gen, i));
-    batch.put(identityKey(hour.hour, MANIFEST), encodeManifest({ gen: job.gen, parts: job.parts, entries: job.entries, check: this.#hash.check() }));
+    batch.put(
+      identityKey(hour.hour, MANIFEST),
+      encodeManifest({ gen: job.gen, parts: job.parts, entries: job.entries, check: this.#hash.check() }),
+    );
     if (hour.raw !== null) {
       const rest = hour.raw.count - job.rawCount;
       const raw = rest === 0 ? null : new Entries(rest);
@@ -246,7 +252,8 @@ export class Identities {
       packed.words.set(words, packed.count * ENTRY_WORDS);
       packed.count += count;
     });
-    if (packed.count !== hour.packedCount) throw new Error(`hour ${hour.hour} has ${packed.count} identities in its parts, not ${hour.packedCount}`);
+    if (packed.count !== hour.packedCount)
+      throw new Error(`hour ${hour.hour} has ${packed.count} identities in its parts, not ${hour.packedCount}`);
     hour.packed = packed;
     hour.asks = 0;
   }
@@ -269,7 +276,7 @@ export class Identities {
   }
 
   #eachSegment(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
-    for (let seq = hour.segFirst; seq < hour.segNext; ) {
+    for (let seq = hour.segFirst; seq < hour.segNext;) {
       const rows = this.#store.range(identityKey(hour.hour, SEGMENT, seq), identityKey(hour.hour, SEGMENT, hour.segNext), PAGE);
       if (rows.length === 0) throw new Error(`segment ${seq} of hour ${hour.hour} is not in the store`);
       for (const [, value] of rows) visitValue(value, visit);
@@ -278,8 +285,12 @@ export class Identities {
   }
 
   #eachPart(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
-    for (let part = 0; part < hour.parts; ) {
-      const rows = this.#store.range(identityKey(hour.hour, PART, hour.gen, part), identityKey(hour.hour, PART, hour.gen, hour.parts), PAGE);
+    for (let part = 0; part < hour.parts;) {
+      const rows = this.#store.range(
+        identityKey(hour.hour, PART, hour.gen, part),
+        identityKey(hour.hour, PART, hour.gen, hour.parts),
+        PAGE,
+      );
       if (rows.length === 0) throw new Error(`part ${part} of hour ${hour.hour} is not in the store`);
       for (const [, value] of rows) visitValue(value, visit);
       part += rows.length;

@@ -20,10 +20,17 @@ export class IdentityHash {
 
   /** Hashes `count` <= LANES identities; the first at words[at], the next `stride` words on. */
   block(words: Uint32Array, at: number, stride: number, count: number): void {
-    const a = this.a, b = this.b;
-    const ka = this.#key[0]!, kb = this.#key[1]!, m0 = this.#key[2]!, m1 = this.#key[3]!, m2 = this.#key[4]!, m3 = this.#key[5]!;
+    const a = this.a,
+      b = this.b;
+    const ka = this.#key[0]!,
+      kb = this.#key[1]!,
+      m0 = this.#key[2]!,
+      m1 = this.#key[3]!,
+      m2 = this.#key[4]!,
+      m3 = this.#key[5]!;
     for (let i = 0; i < count; i++, at += stride) {
-      let x = ka, y = kb;
+      let x = ka,
+        y = kb;
       for (let j = 0; j < 4; j++) {
         const word = words[at + j]!;
         x = Math.imul(x ^ word, m0);

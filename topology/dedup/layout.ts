@@ -12,11 +12,14 @@
  */
 import { ENTRY_BYTES, ENTRY_WORDS } from './entries.ts';
 
-export const MANIFEST = 0, SEGMENT = 1, PART = 2;
+export const MANIFEST = 0,
+  SEGMENT = 1,
+  PART = 2;
 export const IDENTITIES_FROM: Uint8Array = Buffer.from('I');
 export const IDENTITIES_TO: Uint8Array = Buffer.from('J');
 export const TOTAL_HOUR = 0xffffffff;
-const FORMAT = 1, HEADER_BYTES = 8;
+const FORMAT = 1,
+  HEADER_BYTES = 8;
 
 if (new Uint8Array(Uint32Array.of(1).buffer)[0] !== 1) throw new Error('identities are stored as the words of a little-endian machine');
 
@@ -85,13 +88,15 @@ export function encodeEntries(words: Uint32Array, from: number, to: number): Uin
 
 /** How many entries a value holds; throws when it is not as long as that says. */
 export function entriesIn(value: Uint8Array): number {
-  const v = known(value), count = v.readUInt32LE(4);
+  const v = known(value),
+    count = v.readUInt32LE(4);
   if (v.length !== HEADER_BYTES + count * ENTRY_BYTES) throw new Error(`an identity segment of ${count} entries has ${v.length} bytes`);
   return count;
 }
 /** The words of a value; a view when the value's place in memory allows it. */
 export function entryWords(value: Uint8Array): Uint32Array {
-  const count = entriesIn(value), at = value.byteOffset + HEADER_BYTES;
+  const count = entriesIn(value),
+    at = value.byteOffset + HEADER_BYTES;
   if (at % 4 === 0) return new Uint32Array(value.buffer, at, count * ENTRY_WORDS);
   const words = new Uint32Array(count * ENTRY_WORDS);
   new Uint8Array(words.buffer).set(value.subarray(HEADER_BYTES));

@@ -5,7 +5,19 @@
 import type { Store } from '../../state/store.ts';
 import type { Hour } from './hour.ts';
 import type { Identities } from './identities.ts';
-import { decodeManifest, decodeTotal, entryWords, IDENTITIES_FROM, IDENTITIES_TO, MANIFEST, PART, readIdentityKey, SEGMENT, TOTAL_HOUR, TOTAL_KEY } from './layout.ts';
+import {
+  decodeManifest,
+  decodeTotal,
+  entryWords,
+  IDENTITIES_FROM,
+  IDENTITIES_TO,
+  MANIFEST,
+  PART,
+  readIdentityKey,
+  SEGMENT,
+  TOTAL_HOUR,
+  TOTAL_KEY,
+} from './layout.ts';
 import { ENTRY_WORDS } from './entries.ts';
 
 const PAGE = 64;
@@ -17,15 +29,21 @@ export function storedTotal(store: Store): number {
 
 /** `visit` returns false to stop: then this returns false, and the identities are to be thrown away. */
 export function recover(
-  store: Store, identities: Identities, check: number, firstLive: number,
+  store: Store,
+  identities: Identities,
+  check: number,
+  firstLive: number,
   visit: (hour: Hour, words: Uint32Array, count: number) => boolean,
 ): boolean {
-  let hour: Hour | null = null, seen = 0, partsSeen = 0;
+  let hour: Hour | null = null,
+    seen = 0,
+    partsSeen = 0;
   const settle = (): void => {
     if (hour === null) return;
-    if (partsSeen !== hour.parts || seen !== hour.identities()) throw new Error(`hour ${hour.hour} has ${seen} identities in the store, not ${hour.identities()}`);
+    if (partsSeen !== hour.parts || seen !== hour.identities())
+      throw new Error(`hour ${hour.hour} has ${seen} identities in the store, not ${hour.identities()}`);
   };
-  for (let from = IDENTITIES_FROM; ; ) {
+  for (let from = IDENTITIES_FROM; ;) {
     const rows = store.range(from, IDENTITIES_TO, PAGE);
     for (const [key, value] of rows) {
       const k = readIdentityKey(key);
@@ -48,7 +66,8 @@ export function recover(
         identities.discard(key);
         continue;
       }
-      const words = entryWords(value), count = words.length / ENTRY_WORDS;
+      const words = entryWords(value),
+        count = words.length / ENTRY_WORDS;
       if (k.kind === SEGMENT) readSegment(hour!, k.x, count);
       else if (k.y !== partsSeen++) throw new Error(`part ${partsSeen - 1} of hour ${k.hour} is not in the store`);
       seen += count;

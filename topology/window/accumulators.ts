@@ -32,7 +32,8 @@ export function rowShape(plan: Plan): RowShape {
     if (float && measure.kind === 'sum') throw new Error(`measure ${measure.name}: a sum of floating point numbers is not exact`);
     const least = measure.kind === 'min' || measure.kind === 'max';
     const kind = least ? (float ? 'least-float' : 'least') : (measure.kind as 'count' | 'sum');
-    const slots = kind === 'count' || kind === 'least-float' ? 1 : 2, slot = stride;
+    const slots = kind === 'count' || kind === 'least-float' ? 1 : 2,
+      slot = stride;
     if (least) nothing.push(slot + slots - 1);
     stride += slots;
     return { measure, kind, slot, slots };
@@ -61,13 +62,23 @@ export class OverflowError extends Error {
  * `overflow` must throw.
  */
 export type AddEvents = (
-  from: number, to: number, at: Int32Array, row: Int32Array, sums: Float64Array, touched: Uint8Array, where: Uint32Array,
-  lo: readonly Float64Array[], hi: readonly Float64Array[], overflow: (measure: number, row: number) => never,
+  from: number,
+  to: number,
+  at: Int32Array,
+  row: Int32Array,
+  sums: Float64Array,
+  touched: Uint8Array,
+  where: Uint32Array,
+  lo: readonly Float64Array[],
+  hi: readonly Float64Array[],
+  overflow: (measure: number, row: number) => never,
 ) => void;
 
 /** The text of the step for one source: readable, so that it can be shown and debugged. */
 export function addEventsText(plan: Plan, source: number, shape: RowShape): string {
-  const inputs = sourceInputs(plan, source), used = new Set<number>(), lines: string[] = [];
+  const inputs = sourceInputs(plan, source),
+    used = new Set<number>(),
+    lines: string[] = [];
   for (const [index, a] of shape.accumulators.entries()) {
     const m = a.measure;
     if (m.source !== source) continue;
@@ -92,7 +103,9 @@ export function addEventsText(plan: Plan, source: number, shape: RowShape): stri
 const inComment = (text: string): string => text.replace(/[\u0000-\u001f\u2028\u2029]/g, ' ');
 
 function step(a: Accumulator, index: number, input: number): string[] {
-  const lo = `sums[b + ${a.slot}]`, hi = `sums[b + ${a.slot + 1}]`, smaller = a.measure.kind === 'min';
+  const lo = `sums[b + ${a.slot}]`,
+    hi = `sums[b + ${a.slot + 1}]`,
+    smaller = a.measure.kind === 'min';
   switch (a.kind) {
     case 'count':
       return [`    ${lo} += 1;`];
@@ -133,7 +146,8 @@ export function compileAddEvents(plan: Plan, source: number, shape: RowShape): A
 
 /** The dimensions of a key in words, for messages. */
 export function keyText(plan: Plan, bytes: Uint8Array): string {
-  const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), parts: string[] = [];
+  const b = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+    parts: string[] = [];
   let p = 0;
   for (const d of plan.dimensions) {
     if (d.type === 'string') {

@@ -38,7 +38,10 @@ export class KeyTable {
     const view = new DataView(keyBytes.buffer, keyBytes.byteOffset, keyBytes.length);
     this.guess(keyHash, at, n, out);
     for (let k = 0; k < n; k++) {
-      const i = at[k]!, start = i === 0 ? 0 : keyEnd[i - 1]!, end = keyEnd[i]!, key = out[k]!;
+      const i = at[k]!,
+        start = i === 0 ? 0 : keyEnd[i - 1]!,
+        end = keyEnd[i]!,
+        key = out[k]!;
       if (key < 0 || !this.same(key, view, start, end)) out[k] = this.intern(keyHash[i]! | 0, keyBytes, view, start, end);
     }
   }
@@ -50,13 +53,16 @@ export class KeyTable {
   private guess(keyHash: Uint32Array, at: Int32Array, n: number, out: Int32Array): void {
     const { slots, mask } = this;
     for (let k = 0; k < n; k++) {
-      const hash = keyHash[at[k]!]! | 0, slot = (hash & mask) << 1;
+      const hash = keyHash[at[k]!]! | 0,
+        slot = (hash & mask) << 1;
       out[k] = slots[slot] === hash ? slots[slot + 1]! - 1 : -1;
     }
   }
 
   private same(key: number, view: DataView, start: number, end: number): boolean {
-    const own = this.view, from = key === 0 ? 0 : this.end[key - 1]!, length = end - start;
+    const own = this.view,
+      from = key === 0 ? 0 : this.end[key - 1]!,
+      length = end - start;
     if (this.end[key]! - from !== length) return false;
     const whole = length & ~3;
     for (let j = 0; j < whole; j += 4) if (own.getInt32(from + j, true) !== view.getInt32(start + j, true)) return false;
@@ -75,9 +81,12 @@ export class KeyTable {
   }
 
   private append(slot: number, hash: number, bytes: Uint8Array, start: number, end: number): number {
-    const key = this.count++, from = this.startOf(key), to = from + end - start;
+    const key = this.count++,
+      from = this.startOf(key),
+      to = from + end - start;
     if (key >= this.end.length) {
-      const wider = new Uint32Array(key * 2), hashes = new Int32Array(key * 2);
+      const wider = new Uint32Array(key * 2),
+        hashes = new Int32Array(key * 2);
       wider.set(this.end);
       hashes.set(this.hash);
       this.end = wider;
@@ -100,7 +109,8 @@ export class KeyTable {
   }
 
   private rehash(size: number): void {
-    const slots = new Int32Array(size * 2), mask = size - 1;
+    const slots = new Int32Array(size * 2),
+      mask = size - 1;
     for (let key = 0; key < this.count; key++) {
       let s = this.hash[key]! & mask;
       while (slots[s * 2 + 1] !== 0) s = (s + 1) & mask;
@@ -114,14 +124,16 @@ export class KeyTable {
   /** Keeps the keys whose `used` is 1, in their order, and gives old number -> new number (-1: dropped). */
   renumber(used: Uint8Array): Int32Array {
     const map = new Int32Array(this.count).fill(-1);
-    let count = 0, bytes = 0;
+    let count = 0,
+      bytes = 0;
     for (let key = 0; key < this.count; key++) {
       if (used[key] === 0) continue;
       map[key] = count++;
       bytes += this.endOf(key) - this.startOf(key);
     }
     const arena = new Uint8Array(Math.max(1 << 16, bytes * 2));
-    const end = new Uint32Array(Math.max(1024, count * 2)), hash = new Int32Array(Math.max(1024, count * 2));
+    const end = new Uint32Array(Math.max(1024, count * 2)),
+      hash = new Int32Array(Math.max(1024, count * 2));
     let to = 0;
     for (let key = 0; key < this.count; key++) {
       const n = map[key]!;

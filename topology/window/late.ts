@@ -25,7 +25,8 @@ export class LateTouches {
       this.more[known]!++;
       return;
     }
-    const k = this.rows.length, { stride } = this;
+    const k = this.rows.length,
+      { stride } = this;
     if ((k + 1) * stride > this.before.length) {
       const wider = new Float64Array(this.before.length * 2);
       wider.set(this.before);
@@ -41,13 +42,16 @@ export class LateTouches {
 
   /** Whether the k-th touched row has other values than before. */
   changed(k: number, sums: Float64Array): boolean {
-    const { stride, before } = this, b = k * stride, s = this.rows[k]! * stride;
+    const { stride, before } = this,
+      b = k * stride,
+      s = this.rows[k]! * stride;
     for (let slot = 0; slot < stride; slot++) if (!Object.is(before[b + slot], sums[s + slot])) return true;
     return false;
   }
 
   cause(k: number): string {
-    const more = this.more[k]!, first = `late ${this.origin[k]}@${this.offset[k]}`;
+    const more = this.more[k]!,
+      first = `late ${this.origin[k]}@${this.offset[k]}`;
     return more === 0 ? first : `${first} and ${more} more`;
   }
 }

@@ -43,7 +43,8 @@ export class LevelBook {
 
   /** The planned segment stands, in `parts` parts; the window has `rows` rows. Gives its first number. */
   wrote(planned: NextSegment, parts: number, rows: number): number {
-    const top = planned.level === WHOLE, first = this.next;
+    const top = planned.level === WHOLE,
+      first = this.next;
     this.parts = this.parts.filter((p) => !top && p.level >= planned.level);
     this.counts.fill(0, 0, top ? WHOLE + 1 : planned.level);
     for (let k = 0; k < parts; k++) this.found(planned.level, this.next, k === 0, rows);

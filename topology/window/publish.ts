@@ -33,14 +33,16 @@ export class Publisher {
   finalize(w: Window, rows: WindowRows, changes: WindowRows): void {
     if (w.active) markTouched(w);
     this.sendUnsent(w, rows);
-    const { keys, stride, version, changedAt } = this, { start, end, key, sums } = w;
+    const { keys, stride, version, changedAt } = this,
+      { start, end, key, sums } = w;
     for (let r = 0; r < w.rows; r++) changes.change(start, end, keys, key[r]!, sums, r * stride, INSERTED, '', version, changedAt);
     w.final = true;
   }
 
   private sendUnsent(w: Window, rows: WindowRows): void {
     if (w.unsent === 0) return;
-    const { keys, stride, version } = this, { start, end, key, sums, state } = w;
+    const { keys, stride, version } = this,
+      { start, end, key, sums, state } = w;
     for (let r = 0; r < w.rows; r++) {
       if ((state[r]! & UNSENT) === 0) continue;
       state[r]! &= ~UNSENT;
@@ -50,16 +52,19 @@ export class Publisher {
   }
 
   correct(w: Window, rows: WindowRows, changes: WindowRows): void {
-    const { keys, stride, version, changedAt } = this, { start, end, key, sums, late } = w;
+    const { keys, stride, version, changedAt } = this,
+      { start, end, key, sums, late } = w;
     if (late === null) throw new Error('a final window was touched, yet by no late event');
     w.active = false;
     for (let k = 0; k < late.rows.length; k++) {
-      const r = late.rows[k]!, existed = r < w.committedRows;
+      const r = late.rows[k]!,
+        existed = r < w.committedRows;
       if (existed && !late.changed(k, sums)) {
         w.touched[r] = 0;
         continue;
       }
-      const cause = late.cause(k), at = r * stride;
+      const cause = late.cause(k),
+        at = r * stride;
       w.active = true;
       w.state[r]! |= CORRECTED | CHANGED;
       rows.row(start, end, keys, key[r]!, sums, at, 1, version);

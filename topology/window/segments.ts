@@ -20,12 +20,13 @@ import { bitsAbove } from './levels.ts';
 import { CORRECTED } from './window.ts';
 import type { Window } from './window.ts';
 
-const FORMAT = 1, BLOCK_ROWS = 4096;
-const FINAL = 1, CONTINUES = 2;
+const FORMAT = 1,
+  BLOCK_ROWS = 4096;
+const FINAL = 1,
+  CONTINUES = 2;
 /** A value of the store: large enough to be cheap, small enough that loading one never asks for much at once. */
 const PART_BYTES_MAX = 4 << 20;
 
-const WINDOWS_TO: Uint8Array = Buffer.from('X');
 export const FINAL_TO_KEY: Uint8Array = Buffer.from([0x57, 255]);
 
 export function segmentKey(table: number, start: number, end: number, number: number): Uint8Array {
@@ -85,7 +86,9 @@ export class SegmentWriter {
   }
 
   private block(w: Window, keys: KeyTable, firstNew: number, rows: Int32Array): void {
-    const n = rows.length, { column, stride } = this, { sums, state, key } = w;
+    const n = rows.length,
+      { column, stride } = this,
+      { sums, state, key } = w;
     let known = n;
     while (known > 0 && rows[known - 1]! >= firstNew) known--;
     this.room(12 + (n - known) * 4);
@@ -105,21 +108,26 @@ export class SegmentWriter {
     for (let k = known; k < n; k++) this.u32(keys.hashOf(key[rows[k]!]!));
     let bytes = 0;
     for (let k = known; k < n; k++) {
-      const id = key[rows[k]!]!, length = keys.endOf(id) - keys.startOf(id);
+      const id = key[rows[k]!]!,
+        length = keys.endOf(id) - keys.startOf(id);
       column[k - known] = length;
       bytes += length;
     }
     this.putColumn(n - known);
     this.room(bytes);
     for (let k = known; k < n; k++) {
-      const id = key[rows[k]!]!, s = keys.startOf(id), e = keys.endOf(id), { arena } = keys;
+      const id = key[rows[k]!]!,
+        s = keys.startOf(id),
+        e = keys.endOf(id),
+        { arena } = keys;
       for (let j = s; j < e; j++) this.bytes[this.length++] = arena[j]!;
     }
   }
 
   private putColumn(n: number): void {
     const { column } = this;
-    let bits = 0, wide = false;
+    let bits = 0,
+      wide = false;
     for (let k = 0; k < n; k++) {
       const v = column[k]!;
       bits |= v;
@@ -172,7 +180,8 @@ export class SegmentReader {
   apply(w: Window, number: number, value: Uint8Array): void {
     if (value[0] !== FORMAT) throw new Error(`window format ${value[0]} is not known`);
     if (value[3] !== this.stride) throw new Error(`rows of ${value[3]} slots, not ${this.stride}: another plan wrote them`);
-    if (((value[2]! & FINAL) !== 0) && !w.final) throw new Error(`the window from ${w.start} is final in the store, yet the watermark has not passed it`);
+    if ((value[2]! & FINAL) !== 0 && !w.final)
+      throw new Error(`the window from ${w.start} is final in the store, yet the watermark has not passed it`);
     this.bytes = value;
     this.view = new DataView(value.buffer, value.byteOffset, value.length);
     this.at = 4;
@@ -182,7 +191,11 @@ export class SegmentReader {
   }
 
   private block(w: Window, changed: number): void {
-    const n = this.u32(), fresh = this.u32(), first = this.u32(), known = n - fresh, { column, rows, stride } = this;
+    const n = this.u32(),
+      fresh = this.u32(),
+      first = this.u32(),
+      known = n - fresh,
+      { column, rows, stride } = this;
     if (n > BLOCK_ROWS) throw new Error('a block of a window is too long');
     this.takeColumn(n);
     rows[0] = first;
@@ -202,7 +215,8 @@ export class SegmentReader {
   }
 
   private takeKeys(w: Window, known: number, fresh: number): void {
-    const { keys, bytes, view, column, rows } = this, hashesAt = this.at;
+    const { keys, bytes, view, column, rows } = this,
+      hashesAt = this.at;
     this.at += fresh * 4;
     this.takeColumn(fresh);
     for (let k = 0; k < fresh; k++) {
@@ -218,7 +232,8 @@ export class SegmentReader {
   }
 
   private takeColumn(n: number): void {
-    const { column, bytes, view } = this, width = bytes[this.at++]!;
+    const { column, bytes, view } = this,
+      width = bytes[this.at++]!;
     let p = this.at;
     if (width === 0) column.fill(0, 0, n);
     else if (width === 1) for (let k = 0; k < n; k++) column[k] = bytes[p++]!;

@@ -38,7 +38,8 @@ export class Shelf {
     for (;;) {
       const page = this.store.keys(from, FINAL_TO_KEY, PAGE_KEYS);
       for (const key of page) {
-        const { table, start, end } = readSegmentKey(key), windows = this.stored[table];
+        const { table, start, end } = readSegmentKey(key),
+          windows = this.stored[table];
         if (windows === undefined) throw new Error(`the state holds windows of a table ${table} that the plan does not have`);
         windows.set(start, end);
       }
@@ -61,7 +62,8 @@ export class Shelf {
 
   /** Writes what changed in a window since the last commit, or all of it. The window is clean afterwards. */
   save(w: Window, whole: boolean, batch: StoreBatch): void {
-    const planned = w.levels.plan(whole), n = this.pick(w, planned.level);
+    const planned = w.levels.plan(whole),
+      n = this.pick(w, planned.level);
     if (n === 0) throw new Error('a window without a change is written');
     const parts = this.writer.encode(w, this.keys, planned.level, planned.firstNew, this.picked, n);
     for (const number of planned.replaced) batch.del(segmentKey(w.table, w.start, w.end, number));

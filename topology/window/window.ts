@@ -10,7 +10,8 @@ import type { LateTouches } from './late.ts';
 import { LevelBook } from './levels.ts';
 
 /** Bits of `state`; the upper six are those of levels.ts. */
-export const UNSENT = 1, CORRECTED = 2;
+export const UNSENT = 1,
+  CORRECTED = 2;
 
 const PAGE = 64;
 
@@ -54,7 +55,9 @@ export class Window {
   }
 
   get bytes(): number {
-    return this.sums.byteLength + this.key.byteLength + this.touched.length + this.state.length + this.pages.byteLength + this.index.byteLength;
+    return (
+      this.sums.byteLength + this.key.byteLength + this.touched.length + this.state.length + this.pages.byteLength + this.index.byteLength
+    );
   }
 
   /** Rows of keys key[from..to), made where they are missing, into row[from..to). Every key is < keyCount. */
@@ -64,7 +67,8 @@ export class Window {
     const { pages, index } = this;
     let missing = false;
     for (let k = from; k < to; k++) {
-      const id = key[k]!, r = index[(pages[id >>> 6]! << 6) | (id & 63)]! - 1;
+      const id = key[k]!,
+        r = index[(pages[id >>> 6]! << 6) | (id & 63)]! - 1;
       row[k] = r;
       if (r < 0) missing = true;
     }
@@ -93,7 +97,8 @@ export class Window {
   }
 
   private append(key: number): number {
-    const row = this.rows++, { stride, nothing } = this.shape;
+    const row = this.rows++,
+      { stride, nothing } = this.shape;
     if (row >= this.key.length) this.grow(row * 2);
     this.key[row] = key;
     for (const slot of nothing) this.sums[row * stride + slot] = NaN;
@@ -101,7 +106,9 @@ export class Window {
   }
 
   private grow(rows: number): void {
-    const sums = new Float64Array(rows * this.shape.stride), touched = new Uint8Array(rows), state = new Uint8Array(rows);
+    const sums = new Float64Array(rows * this.shape.stride),
+      touched = new Uint8Array(rows),
+      state = new Uint8Array(rows);
     sums.set(this.sums);
     touched.set(this.touched);
     state.set(this.state);
@@ -116,7 +123,8 @@ export class Window {
     this.pages = new Int32Array(Math.ceil((keyCount + 1) / PAGE));
     this.index = new Int32Array(PAGE * 4);
     this.pageCount = 1;
-    const rows = this.rows, keys = this.key;
+    const rows = this.rows,
+      keys = this.key;
     for (let row = 0; row < rows; row++) {
       const key = map[keys[row]!]!;
       if (key < 0) throw new Error('a key that a window uses was dropped');

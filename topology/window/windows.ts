@@ -25,7 +25,8 @@ import type { Store, StoreBatch } from '../../state/store.ts';
 const HOUR = 3_600_000;
 const CACHE_BYTES = 256 << 20;
 /** Windows that are found without asking the zone, by the event's quarter of an hour modulo this: 64 hours. */
-const RECENT = 256, QUARTER = HOUR / 4;
+const RECENT = 256,
+  QUARTER = HOUR / 4;
 /** Below this many keys the key table is never renumbered: it is small. */
 const KEYS_MIN = 1 << 16;
 
@@ -34,7 +35,9 @@ export class ZoneRulesError extends Error {
   readonly table: string;
   readonly zone: string;
   constructor(table: string, zone: string, start: number) {
-    super(`the window of ${table} from ${new Date(start).toISOString()} does not fit the rules of zone ${zone}: the time zone data has changed since it was written`);
+    super(
+      `the window of ${table} from ${new Date(start).toISOString()} does not fit the rules of zone ${zone}: the time zone data has changed since it was written`,
+    );
     this.name = 'ZoneRulesError';
     this.table = table;
     this.zone = zone;
@@ -95,12 +98,15 @@ export class Windows {
   private key = new Int32Array(0);
   private row = new Int32Array(0);
   private readonly overflow = (measure: number, row: number): never => {
-    const w = this.running, key = w.key[row]!, bytes = this.keys.arena.subarray(this.keys.startOf(key), this.keys.endOf(key));
+    const w = this.running,
+      key = w.key[row]!,
+      bytes = this.keys.arena.subarray(this.keys.startOf(key), this.keys.endOf(key));
     throw new OverflowError(this.tables[w.table]!.name, this.plan.measures[measure]!.name, w.start, keyText(this.plan, bytes));
   };
 
   constructor(o: { plan: Plan; shard: number; generation: number; store: Store; cacheBytesMax?: number; keysMin?: number }) {
-    const { plan } = o, shape = rowShape(plan);
+    const { plan } = o,
+      shape = rowShape(plan);
     this.plan = plan;
     this.shape = shape;
     this.cacheBytesMax = o.cacheBytesMax ?? CACHE_BYTES;
@@ -108,7 +114,11 @@ export class Windows {
     this.nowhere = new Window(0, 0, 0, true, shape);
     this.running = this.nowhere;
     this.tables = plan.tables.map((t) => ({
-      name: t.name, zone: t.zone, size: t.size, clock: new ZoneClock(t.zone), memory: new Map<number, Window>(),
+      name: t.name,
+      zone: t.zone,
+      size: t.size,
+      clock: new ZoneClock(t.zone),
+      memory: new Map<number, Window>(),
       recent: new Array<Window>(RECENT).fill(this.nowhere),
       rows: new WindowRows(plan, rowsLayout(plan, t, o.generation), shape, o.shard),
       changes: new WindowRows(plan, changesLayout(plan, t, o.generation), shape, o.shard),
@@ -136,16 +146,23 @@ export class Windows {
 
   /** Adds the FRESH events; late[i] = 1 when one of event i's windows was final at the last commit, else 0. */
   add(
-    source: number, events: EventColumns, verdict: Uint8Array,
-    origin: { topic: string; partition: number; records: Records }, late: Uint8Array,
+    source: number,
+    events: EventColumns,
+    verdict: Uint8Array,
+    origin: { topic: string; partition: number; records: Records },
+    late: Uint8Array,
   ): void {
-    const n = this.fresh(events.count, verdict), { at } = this, { time } = events;
+    const n = this.fresh(events.count, verdict),
+      { at } = this,
+      { time } = events;
     if (n === 0) return;
     for (let k = 0; k < n; k++) late[at[k]!] = 0;
     this.keys.resolve(events, at, n, this.key);
     for (let t = 0; t < this.tables.length; t++) {
       for (let k = 0; k < n;) {
-        const w = this.windowAt(t, time[at[k]!]!), { start, end } = w, from = k++;
+        const w = this.windowAt(t, time[at[k]!]!),
+          { start, end } = w,
+          from = k++;
         while (k < n && time[at[k]!]! >= start && time[at[k]!]! < end) k++;
         this.addRun(source, w, events, from, k, origin, late);
       }
@@ -167,13 +184,19 @@ export class Windows {
 
   /** Events at[from..to), all of one window. */
   private addRun(
-    source: number, w: Window, events: EventColumns, from: number, to: number,
-    origin: { topic: string; partition: number; records: Records }, late: Uint8Array,
+    source: number,
+    w: Window,
+    events: EventColumns,
+    from: number,
+    to: number,
+    origin: { topic: string; partition: number; records: Records },
+    late: Uint8Array,
   ): void {
     const { at, row } = this;
     w.rowsOf(this.key, from, to, this.keys.count, row);
     if (w.final) {
-      const touches = (w.late ??= new LateTouches(this.shape.stride)), name = `${origin.topic}/${origin.partition}`;
+      const touches = (w.late ??= new LateTouches(this.shape.stride)),
+        name = `${origin.topic}/${origin.partition}`;
       for (let k = from; k < to; k++) {
         const i = at[k]!;
         late[i] = 1;
@@ -186,16 +209,20 @@ export class Windows {
   }
 
   private windowAt(table: number, t: number): Window {
-    const { recent } = this.tables[table]!, slot = Math.floor(t / QUARTER) % RECENT, w = recent[slot]!;
+    const { recent } = this.tables[table]!,
+      slot = Math.floor(t / QUARTER) % RECENT,
+      w = recent[slot]!;
     if (t >= w.start && t < w.end) return w;
     return (recent[slot] = this.find(table, t));
   }
 
   private find(number: number, t: number): Window {
-    const table = this.tables[number]!, { start, end } = table.clock.windowOf(t, table.size);
+    const table = this.tables[number]!,
+      { start, end } = table.clock.windowOf(t, table.size);
     let w = table.memory.get(start);
     if (w !== undefined) return w;
-    if (this.isForgotten(end)) throw new Error(`an event of ${new Date(t).toISOString()} was admitted, yet its window of ${table.name} is forgotten`);
+    if (this.isForgotten(end))
+      throw new Error(`an event of ${new Date(t).toISOString()} was admitted, yet its window of ${table.name} is forgotten`);
     const final = end <= this.finalTo;
     if (this.shelf.stored[number]!.has(start)) {
       this.evict();
@@ -229,7 +256,8 @@ export class Windows {
   }
 
   private settle(w: Window, table: Table, c: WindowCommit): void {
-    const { publisher, shelf } = this, forgotten = this.isForgotten(w.end);
+    const { publisher, shelf } = this,
+      forgotten = this.isForgotten(w.end);
     if (w.final) {
       if (!w.active) return;
       publisher.correct(w, table.rows, table.changes);
@@ -305,7 +333,10 @@ export class Windows {
   }
 
   stats(): WindowStats {
-    let bytes = this.keys.bytes, pendingBytes = 0, openWindows = 0, storedWindows = 0;
+    let bytes = this.keys.bytes,
+      pendingBytes = 0,
+      openWindows = 0,
+      storedWindows = 0;
     for (const [number, { memory }] of this.tables.entries()) {
       storedWindows += this.shelf.stored[number]!.size;
       for (const w of memory.values()) {
@@ -314,6 +345,14 @@ export class Windows {
         else if (w.active) pendingBytes += w.bytes;
       }
     }
-    return { openWindows, cachedWindows: this.cache.size, storedWindows, rows: this.rowsInMemory(), keys: this.keys.count, bytes, pendingBytes };
+    return {
+      openWindows,
+      cachedWindows: this.cache.size,
+      storedWindows,
+      rows: this.rowsInMemory(),
+      keys: this.keys.count,
+      bytes,
+      pendingBytes,
+    };
   }
 }

@@ -11,9 +11,11 @@ export interface Bounds {
   readonly end: number;
 }
 
-const HOUR = 3_600_000, DAY = 24 * HOUR;
+const HOUR = 3_600_000,
+  DAY = 24 * HOUR;
 /** Offsets are looked up a block at a time; two changes that undo each other within a step are not seen: there are none since 1970. */
-const STEP = 6 * HOUR, BLOCK = 32 * DAY;
+const STEP = 6 * HOUR,
+  BLOCK = 32 * DAY;
 /** More than any offset from UTC (-12 h to +14 h), so that a local date lies wholly within its UTC day +- this. */
 const FARTHEST = 16 * HOUR;
 /** Blocks kept of a zone: a horizon of years; then all are dropped and looked up again. */
@@ -37,8 +39,16 @@ export class ZoneClock {
 
   constructor(zone: string) {
     this.format = new Intl.DateTimeFormat('en-US', {
-      timeZone: zone, calendar: 'gregory', numberingSystem: 'latn', hourCycle: 'h23',
-      year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric', second: 'numeric',
+      timeZone: zone,
+      calendar: 'gregory',
+      numberingSystem: 'latn',
+      hourCycle: 'h23',
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: 'numeric',
+      second: 'numeric',
     });
   }
 
@@ -49,7 +59,8 @@ export class ZoneClock {
   private hourOf(t: number): Bounds {
     for (const s of this.stretches(t - HOUR, t + HOUR)) {
       if (t < s.from || t >= s.to) continue;
-      const local = t + s.offset, whole = t - (local - Math.floor(local / HOUR) * HOUR);
+      const local = t + s.offset,
+        whole = t - (local - Math.floor(local / HOUR) * HOUR);
       return { start: Math.max(whole, s.from, 0), end: Math.min(whole + HOUR, s.to) };
     }
     throw new Error(`no stretch of the zone holds ${t}`);
@@ -57,7 +68,9 @@ export class ZoneClock {
 
   private dayOf(t: number): Bounds {
     const s = this.stretches(t, t + 1).find((x) => t >= x.from && t < x.to)!;
-    let date = Math.floor((t + s.offset) / DAY), start = this.firstInstant(date), end = this.firstInstant(date + 1);
+    let date = Math.floor((t + s.offset) / DAY),
+      start = this.firstInstant(date),
+      end = this.firstInstant(date + 1);
     // Clocks set back just after midnight repeat the end of the date before: that time stays in the date that has begun.
     while (end <= t) {
       start = end;
@@ -78,8 +91,11 @@ export class ZoneClock {
 
   /** Stretches that cover [from, to), in order; the first may begin and the last may end beyond it, never short of their true bounds within it. */
   private stretches(from: number, to: number): Stretch[] {
-    const first = Math.floor(from / BLOCK), last = Math.floor(to / BLOCK), out: Stretch[] = [];
-    let begin = first * BLOCK, offset = this.block(first).offset;
+    const first = Math.floor(from / BLOCK),
+      last = Math.floor(to / BLOCK),
+      out: Stretch[] = [];
+    let begin = first * BLOCK,
+      offset = this.block(first).offset;
     for (let b = first; b <= last; b++) {
       for (const change of this.block(b).changes) {
         out.push({ from: begin, to: change.at, offset });
@@ -97,7 +113,8 @@ export class ZoneClock {
     if (this.blocks.size >= BLOCKS_MAX) this.blocks.clear();
     const changes: { at: number; offset: number }[] = [];
     const offset = this.offsetAt(index * BLOCK);
-    let at = index * BLOCK, here = offset;
+    let at = index * BLOCK,
+      here = offset;
     for (let next = at + STEP; next <= (index + 1) * BLOCK; next += STEP) {
       const there = this.offsetAt(next);
       while (here !== there) {
@@ -114,7 +131,8 @@ export class ZoneClock {
 
   /** The first second in (from, to] whose offset is not `offset`. */
   private changeBetween(from: number, to: number, offset: number): number {
-    let same = from / 1000, other = to / 1000;
+    let same = from / 1000,
+      other = to / 1000;
     while (other - same > 1) {
       const middle = Math.floor((same + other) / 2);
       if (this.offsetAt(middle * 1000) === offset) same = middle;
@@ -124,7 +142,12 @@ export class ZoneClock {
   }
 
   private offsetAt(t: number): number {
-    let year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
+    let year = 0,
+      month = 0,
+      day = 0,
+      hour = 0,
+      minute = 0,
+      second = 0;
     for (const { type, value } of this.format.formatToParts(t)) {
       if (type === 'year') year = Number(value);
       else if (type === 'month') month = Number(value);

@@ -47,7 +47,8 @@ export function rowsLayout(plan: Plan, table: PlanTable, generation: number): Ta
   return {
     name: rowsTable(table.name, generation),
     columns: [...shared(plan), { name: 'corrected', type: 'UInt8' }, { name: 'version', type: 'UInt64' }],
-    orderBy: identity(plan), partitionBy: 'window_start',
+    orderBy: identity(plan),
+    partitionBy: 'window_start',
   };
 }
 
@@ -56,49 +57,85 @@ export function changesLayout(plan: Plan, table: PlanTable, generation: number):
   return {
     name: changesTable(table.name, generation),
     columns: [
-      ...shared(plan), { name: 'op', type: "Enum8('+I' = 1, '-U' = 2, '+U' = 3)" }, { name: 'sign', type: 'Int8' },
-      { name: 'cause', type: 'String' }, { name: 'version', type: 'UInt64' }, { name: 'changed_at', type: "DateTime64(3, 'UTC')" },
+      ...shared(plan),
+      { name: 'op', type: "Enum8('+I' = 1, '-U' = 2, '+U' = 3)" },
+      { name: 'sign', type: 'Int8' },
+      { name: 'cause', type: 'String' },
+      { name: 'version', type: 'UInt64' },
+      { name: 'changed_at', type: "DateTime64(3, 'UTC')" },
     ],
-    orderBy: [...identity(plan), 'version', 'op'], partitionBy: 'window_start',
+    orderBy: [...identity(plan), 'version', 'op'],
+    partitionBy: 'window_start',
   };
 }
 
 const where: Column[] = [
-  { name: 'job', type: 'String' }, { name: 'generation', type: 'UInt32' }, { name: 'shard', type: 'UInt16' },
+  { name: 'job', type: 'String' },
+  { name: 'generation', type: 'UInt32' },
+  { name: 'shard', type: 'UInt16' },
 ];
 export const BOOKS: TableLayout = {
   name: 'tally_books_rows',
   columns: [
-    ...where, { name: 'topic', type: 'String' }, { name: 'partition', type: 'Int32' }, { name: 'class', type: 'LowCardinality(String)' },
-    { name: 'code', type: 'LowCardinality(String)' }, { name: 'records', type: 'UInt64' }, { name: 'version', type: 'UInt64' },
+    ...where,
+    { name: 'topic', type: 'String' },
+    { name: 'partition', type: 'Int32' },
+    { name: 'class', type: 'LowCardinality(String)' },
+    { name: 'code', type: 'LowCardinality(String)' },
+    { name: 'records', type: 'UInt64' },
+    { name: 'version', type: 'UInt64' },
   ],
-  orderBy: ['job', 'generation', 'shard', 'topic', 'partition', 'class', 'code'], partitionBy: null,
+  orderBy: ['job', 'generation', 'shard', 'topic', 'partition', 'class', 'code'],
+  partitionBy: null,
 };
 export const QUARANTINE: TableLayout = {
   name: 'tally_quarantine_rows',
   columns: [
-    ...where, { name: 'topic', type: 'String' }, { name: 'partition', type: 'Int32' }, { name: 'offset', type: 'Int64' },
-    { name: 'timestamp', type: "DateTime64(3, 'UTC')" }, { name: 'key', type: 'Nullable(String)' }, { name: 'raw', type: 'String' },
-    { name: 'code', type: 'LowCardinality(String)' }, { name: 'field', type: 'String' }, { name: 'detail', type: 'String' },
-    { name: 'contract', type: 'String' }, { name: 'contract_version', type: 'String' }, { name: 'version', type: 'UInt64' },
+    ...where,
+    { name: 'topic', type: 'String' },
+    { name: 'partition', type: 'Int32' },
+    { name: 'offset', type: 'Int64' },
+    { name: 'timestamp', type: "DateTime64(3, 'UTC')" },
+    { name: 'key', type: 'Nullable(String)' },
+    { name: 'raw', type: 'String' },
+    { name: 'code', type: 'LowCardinality(String)' },
+    { name: 'field', type: 'String' },
+    { name: 'detail', type: 'String' },
+    { name: 'contract', type: 'String' },
+    { name: 'contract_version', type: 'String' },
+    { name: 'version', type: 'UInt64' },
   ],
-  orderBy: ['job', 'generation', 'topic', 'partition', 'offset'], partitionBy: null,
+  orderBy: ['job', 'generation', 'topic', 'partition', 'offset'],
+  partitionBy: null,
 };
 /** The last row that a commit sends: what stands in the tables is whole up to here. `final_to`: windows that end by it are final. */
 export const PROGRESS: TableLayout = {
   name: 'tally_progress_rows',
   columns: [
-    ...where, { name: 'shards', type: 'UInt16' }, { name: 'instance', type: 'String' }, { name: 'final_to', type: "DateTime64(3, 'UTC')" },
-    { name: 'offsets', type: 'String' }, { name: 'committed_at', type: "DateTime64(3, 'UTC')" }, { name: 'version', type: 'UInt64' },
+    ...where,
+    { name: 'shards', type: 'UInt16' },
+    { name: 'instance', type: 'String' },
+    { name: 'final_to', type: "DateTime64(3, 'UTC')" },
+    { name: 'offsets', type: 'String' },
+    { name: 'committed_at', type: "DateTime64(3, 'UTC')" },
+    { name: 'version', type: 'UInt64' },
   ],
-  orderBy: ['job', 'generation', 'shard'], partitionBy: null,
+  orderBy: ['job', 'generation', 'shard'],
+  partitionBy: null,
 };
 export const AUDIT: TableLayout = {
   name: 'tally_audit_rows',
   columns: [
-    { name: 'instance', type: 'String' }, { name: 'number', type: 'UInt64' }, { name: 'at', type: "DateTime64(3, 'UTC')" }, { name: 'kind', type: 'String' },
-    { name: 'job', type: 'String' }, { name: 'entry', type: 'String' }, { name: 'hash', type: 'String' }, { name: 'version', type: 'UInt64' },
+    { name: 'instance', type: 'String' },
+    { name: 'number', type: 'UInt64' },
+    { name: 'at', type: "DateTime64(3, 'UTC')" },
+    { name: 'kind', type: 'String' },
+    { name: 'job', type: 'String' },
+    { name: 'entry', type: 'String' },
+    { name: 'hash', type: 'String' },
+    { name: 'version', type: 'UInt64' },
   ],
-  orderBy: ['instance', 'number'], partitionBy: null,
+  orderBy: ['instance', 'number'],
+  partitionBy: null,
 };
 export const LAYOUTS: readonly TableLayout[] = [BOOKS, QUARANTINE, PROGRESS, AUDIT];

@@ -30,8 +30,20 @@ export class Quarantine {
     this.shard = shard;
   }
 
-  add(source: number, partition: number, records: Records, record: number, code: Code, field: string, detail: string, version: number): void {
-    const out = this.open, from = records.valueStart[record]!, end = records.valueEnd[record]!, before = out.length;
+  add(
+    source: number,
+    partition: number,
+    records: Records,
+    record: number,
+    code: Code,
+    field: string,
+    detail: string,
+    version: number,
+  ): void {
+    const out = this.open,
+      from = records.valueStart[record]!,
+      end = records.valueEnd[record]!,
+      before = out.length;
     const contract = this.plan.sources[source]!;
     const oversize = code === 'OVERSIZE';
     const kept = from < 0 ? from : oversize ? Math.min(end, from + OVERSIZE_KEPT_BYTES) : end;
@@ -57,7 +69,8 @@ export class Quarantine {
   }
 
   private key(records: Records, record: number): void {
-    const start = records.keyStart[record]!, end = records.keyEnd[record]!;
+    const start = records.keyStart[record]!,
+      end = records.keyEnd[record]!;
     this.open.u8(start < 0 ? 1 : 0);
     if (start < 0) return;
     this.open.varint(end - start);

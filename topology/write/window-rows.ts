@@ -9,15 +9,22 @@ import type { TableLayout } from './layout.ts';
 import { RowBinary } from './row-binary.ts';
 
 export type Emit = (target: string, rows: number, body: Uint8Array) => void;
-export const INSERTED = 1, UPDATED_FROM = 2, UPDATED_TO = 3;
+export const INSERTED = 1,
+  UPDATED_FROM = 2,
+  UPDATED_TO = 3;
 
-const CHUNK_BYTES_MAX = 4 << 20, CHUNK_ROWS_MAX = 50_000;
+const CHUNK_BYTES_MAX = 4 << 20,
+  CHUNK_ROWS_MAX = 50_000;
 /** A measure takes at most a null marker and 8 bytes; before them both bounds and the shard, after them the rest of a row. */
-const MEASURE_BYTES = 9, FIXED_BYTES = 64;
+const MEASURE_BYTES = 9,
+  FIXED_BYTES = 64;
 
 export const insertTarget = (layout: TableLayout): string => `${layout.name} (${layout.columns.map((c) => `\`${c.name}\``).join(', ')})`;
 
-const COUNT = 0, SUM = 1, LEAST = 2, LEAST_FLOAT = 3;
+const COUNT = 0,
+  SUM = 1,
+  LEAST = 2,
+  LEAST_FLOAT = 3;
 
 export class WindowRows {
   readonly target: string;
@@ -35,7 +42,16 @@ export class WindowRows {
   }
 
   /** `slots[base...]` are the row's values. */
-  row(startMs: number, endMs: number, keys: KeyTable, key: number, slots: Float64Array, base: number, corrected: number, version: number): void {
+  row(
+    startMs: number,
+    endMs: number,
+    keys: KeyTable,
+    key: number,
+    slots: Float64Array,
+    base: number,
+    corrected: number,
+    version: number,
+  ): void {
     this.shared(startMs, endMs, keys, key, slots, base);
     this.out.u8(corrected);
     this.out.int(version);
@@ -43,8 +59,16 @@ export class WindowRows {
   }
 
   change(
-    startMs: number, endMs: number, keys: KeyTable, key: number, slots: Float64Array, base: number,
-    op: number, cause: string, version: number, changedAt: number,
+    startMs: number,
+    endMs: number,
+    keys: KeyTable,
+    key: number,
+    slots: Float64Array,
+    base: number,
+    op: number,
+    cause: string,
+    version: number,
+    changedAt: number,
   ): void {
     const { out } = this;
     this.shared(startMs, endMs, keys, key, slots, base);
@@ -59,10 +83,14 @@ export class WindowRows {
 
   /** Columns that rows and changes have in common: everything up to the measures. */
   private shared(startMs: number, endMs: number, keys: KeyTable, key: number, slots: Float64Array, base: number): void {
-    const { out, kinds } = this, from = keys.startOf(key), length = keys.endOf(key) - from;
+    const { out, kinds } = this,
+      from = keys.startOf(key),
+      length = keys.endOf(key) - from;
     out.reserve(this.room + length);
-    const { view } = out, own = keys.view;
-    let p = out.length, s = base;
+    const { view } = out,
+      own = keys.view;
+    let p = out.length,
+      s = base;
     view.setUint32(p, startMs / 1000, true);
     view.setUint32(p + 4, endMs / 1000, true);
     p += 8;
@@ -87,7 +115,8 @@ export class WindowRows {
           p += 8;
         }
       } else {
-        const lo = slots[s]!, hi = slots[s + 1]!;
+        const lo = slots[s]!,
+          hi = slots[s + 1]!;
         s += 2;
         if (kind === LEAST) view.setUint8(p++, hi === hi ? 0 : 1);
         if (hi === hi) {

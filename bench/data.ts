@@ -23,7 +23,8 @@ export interface MadeLog extends DataSet {
 }
 
 export async function makeLog(set: DataSet): Promise<MadeLog> {
-  const dir = path.join(DATA_DIR, `log-${set.events}-${set.keys}-${set.hours}h`), done = path.join(DATA_DIR, `${path.basename(dir)}.done`);
+  const dir = path.join(DATA_DIR, `log-${set.events}-${set.keys}-${set.hours}h`),
+    done = path.join(DATA_DIR, `${path.basename(dir)}.done`);
   if (!fs.existsSync(done)) {
     fs.rmSync(dir, { recursive: true, force: true });
     const { plan, contracts } = await loadJob(JOB, undefined);
@@ -34,7 +35,9 @@ export async function makeLog(set: DataSet): Promise<MadeLog> {
 }
 
 export function bytesUnder(dir: string): number {
-  return fs.readdirSync(dir, { recursive: true, withFileTypes: true }).filter((e) => e.isFile())
+  return fs
+    .readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((e) => e.isFile())
     .reduce((sum, e) => sum + fs.statSync(path.join(e.parentPath, e.name)).size, 0);
 }
 

@@ -13,7 +13,10 @@ import { Dedup } from '../topology/dedup/dedup.ts';
 import { print, row } from './table.ts';
 import type { Row } from './table.ts';
 
-const HOUR = 3600000, SLICE = 4096, COMMIT = 500_000, DAY0 = 20_000 * 24 * HOUR;
+const HOUR = 3600000,
+  SLICE = 4096,
+  COMMIT = 500_000,
+  DAY0 = 20_000 * 24 * HOUR;
 const KEY: [number, number] = [0x12345678, 0x9abcdef0];
 let root = '';
 const rows: Row[] = [];
@@ -39,7 +42,10 @@ function slice(out: EventColumns, from: number, run: Run): void {
   out.count = Math.min(SLICE, run.total - from);
   for (let i = 0; i < out.count; i++) {
     const n = from + i;
-    const source = run.resends > 0 && (Math.imul(n, 0x9e3779b1) >>> 0) % 1000 < run.resends * 1000 ? Math.floor(n * (((Math.imul(n, 0x85ebca6b) >>> 0) % 1000) / 1000)) : n;
+    const source =
+      run.resends > 0 && (Math.imul(n, 0x9e3779b1) >>> 0) % 1000 < run.resends * 1000
+        ? Math.floor(n * (((Math.imul(n, 0x85ebca6b) >>> 0) % 1000) / 1000))
+        : n;
     fill(out.id, i * 4, source);
     out.time[i] = DAY0 + Math.floor((source / run.total) * run.spanMs);
     out.fingerprint[i] = source;
@@ -53,8 +59,14 @@ function commit(dedup: Dedup, store: Store): void {
 }
 
 function ingest(dedup: Dedup, store: Store, run: Run): void {
-  const events = new EventColumns(SLICE, 0), verdict = new Uint8Array(SLICE);
-  let admitMs = 0, commitMs = 0, slowest = 0, slowestCommit = 0, fresh = 0, seen = 0;
+  const events = new EventColumns(SLICE, 0),
+    verdict = new Uint8Array(SLICE);
+  let admitMs = 0,
+    commitMs = 0,
+    slowest = 0,
+    slowestCommit = 0,
+    fresh = 0,
+    seen = 0;
   for (let from = 0; from < run.total; from += SLICE) {
     slice(events, from, run);
     let t = performance.now();
@@ -72,7 +84,8 @@ function ingest(dedup: Dedup, store: Store, run: Run): void {
     commitMs += t;
     slowestCommit = Math.max(slowestCommit, t);
   }
-  const s = dedup.stats(), what = `${run.total / 1e6}M ids over ${Math.round(run.spanMs / HOUR)} h`;
+  const s = dedup.stats(),
+    what = `${run.total / 1e6}M ids over ${Math.round(run.spanMs / HOUR)} h`;
   rows.push(
     row('dedup', `${what}, admit`, (admitMs / run.total) * 1e6, null, 'ns'),
     row('dedup', `${what}, commit, an event`, (commitMs / run.total) * 1e6, null, 'ns'),
@@ -85,8 +98,10 @@ function ingest(dedup: Dedup, store: Store, run: Run): void {
 
 /** Resends of `count` ids from number `from` to `to`, each with the newest time of all: every one must be a conflict. */
 function resend(dedup: Dedup, run: Run, from: number, to: number, count: number, what: string): void {
-  const events = new EventColumns(SLICE, 0), verdict = new Uint8Array(SLICE);
-  let ms = 0, right = 0;
+  const events = new EventColumns(SLICE, 0),
+    verdict = new Uint8Array(SLICE);
+  let ms = 0,
+    right = 0;
   for (let at = 0; at < count; at += SLICE) {
     events.count = Math.min(SLICE, count - at);
     for (let i = 0; i < events.count; i++) {
@@ -109,7 +124,8 @@ async function scenario(name: string, run: Run, cold: boolean): Promise<void> {
   let store = await openRocks(dir);
   let dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
   ingest(dedup, store, { ...run });
-  const plain = { ...run, resends: 0 }, hot = Math.floor(run.total * Math.max(0, 1 - (2.5 * HOUR) / run.spanMs));
+  const plain = { ...run, resends: 0 },
+    hot = Math.floor(run.total * Math.max(0, 1 - (2.5 * HOUR) / run.spanMs));
   const known = run.resends === 0;
   if (known) resend(dedup, plain, hot, run.total, 1_000_000, 'hot hours');
   if (known && cold) resend(dedup, plain, 0, run.total, 20_000, 'all hours, first questions');
@@ -136,8 +152,15 @@ async function againstNaive(total: number): Promise<void> {
   await naive.open({ createIfMissing: true });
   const store = await openRocks(path.join(root, 'ours'));
   const dedup = new Dedup({ store, horizonMs: 30 * 24 * HOUR, hashKey: KEY });
-  const run = { total, spanMs: 24 * HOUR, resends: 0.03 }, events = new EventColumns(SLICE, 0), verdict = new Uint8Array(SLICE);
-  let oursMs = 0, naiveMs = 0, batch = naive._chainedBatch(), pending = new Set<string>(), differ = 0, since = 0;
+  const run = { total, spanMs: 24 * HOUR, resends: 0.03 },
+    events = new EventColumns(SLICE, 0),
+    verdict = new Uint8Array(SLICE);
+  let oursMs = 0,
+    naiveMs = 0,
+    batch = naive._chainedBatch(),
+    pending = new Set<string>(),
+    differ = 0,
+    since = 0;
   for (let from = 0; from < total; from += SLICE) {
     slice(events, from, run);
     since += SLICE;
@@ -149,7 +172,8 @@ async function againstNaive(total: number): Promise<void> {
     const keys = Array.from({ length: events.count }, (_, i) => Buffer.from(events.id.buffer.slice(i * 16, i * 16 + 16)));
     const found = naive._getManySync(keys);
     for (let i = 0; i < keys.length; i++) {
-      const name = keys[i]!.toString('latin1'), fresh = found[i] === undefined && !pending.has(name);
+      const name = keys[i]!.toString('latin1'),
+        fresh = found[i] === undefined && !pending.has(name);
       if (fresh !== (verdict[i] === FRESH)) differ++;
       if (!fresh) continue;
       pending.add(name);
@@ -167,7 +191,15 @@ async function againstNaive(total: number): Promise<void> {
     naiveMs += performance.now() - t;
   }
   if (differ > 0) throw new Error(`${differ} answers differ from the naive way's`);
-  rows.push(row('dedup', `${total / 1e6}M ids, commits of 100,000 fsynced, against a RocksDB key an id`, (oursMs / total) * 1e6, (naiveMs / total) * 1e6, 'ns'));
+  rows.push(
+    row(
+      'dedup',
+      `${total / 1e6}M ids, commits of 100,000 fsynced, against a RocksDB key an id`,
+      (oursMs / total) * 1e6,
+      (naiveMs / total) * 1e6,
+      'ns',
+    ),
+  );
   await naive.close();
   await store.close();
 }

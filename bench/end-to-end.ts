@@ -20,7 +20,10 @@ import { percentile, print, row } from './table.ts';
 import type { Row } from './table.ts';
 
 const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
-const SAMPLE_MS = 100, TICKS_A_SECOND = 100, MEBI = 1 << 20, HOUR = 3_600_000;
+const SAMPLE_MS = 100,
+  TICKS_A_SECOND = 100,
+  MEBI = 1 << 20,
+  HOUR = 3_600_000;
 
 interface Used {
   cpuSeconds: number;
@@ -38,7 +41,8 @@ export interface Ran {
 /** What a process has used so far, threads included; undefined when it is gone. */
 function usedBy(pid: number): Used | undefined {
   try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1'), fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1'),
+      fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const peak = /VmHWM:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'latin1'));
     return { cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND, peakBytes: Number(peak?.[1] ?? 0) * 1024 };
   } catch {
@@ -48,7 +52,12 @@ function usedBy(pid: number): Used | undefined {
 
 function childrenOf(pid: number): number[] {
   try {
-    return fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter((t) => t !== '').map(Number);
+    return fs
+      .readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1')
+      .trim()
+      .split(' ')
+      .filter((t) => t !== '')
+      .map(Number);
   } catch {
     return [];
   }
@@ -58,11 +67,17 @@ function childrenOf(pid: number): number[] {
 export function runOnce(log: string): Promise<Ran> {
   return inScratch('run', async (dir) => {
     const data = path.join(dir, 'data');
-    const child = spawn(process.execPath, [here('../src/cli/main.ts'), 'run', JOB, '--log', log, '--data', data, '--shards', '1', '--until-end', '--json'], { stdio: ['ignore', 'pipe', 'pipe'] });
-    let out = '', said = '';
+    const child = spawn(
+      process.execPath,
+      [here('../src/cli/main.ts'), 'run', JOB, '--log', log, '--data', data, '--shards', '1', '--until-end', '--json'],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    let out = '',
+      said = '';
     child.stdout.on('data', (b: Buffer) => (out += b.toString()));
     child.stderr.on('data', (b: Buffer) => (said = (said + b.toString()).slice(-2000)));
-    let run: Used = { cpuSeconds: 0, peakBytes: 0 }, engine: Used = { cpuSeconds: 0, peakBytes: 0 };
+    let run: Used = { cpuSeconds: 0, peakBytes: 0 },
+      engine: Used = { cpuSeconds: 0, peakBytes: 0 };
     const timer = setInterval(() => {
       run = usedBy(child.pid!) ?? run;
       for (const pid of childrenOf(child.pid!)) engine = usedBy(pid) ?? engine;
@@ -71,7 +86,13 @@ export function runOnce(log: string): Promise<Ran> {
     clearInterval(timer);
     if (code !== 0) throw new Error(`tally run ended with ${code}: ${said}`);
     const summary = JSON.parse(out) as { records: number; seconds: number; peak_rss_bytes: number };
-    return { records: summary.records, seconds: summary.seconds, run: { ...run, peakBytes: Math.max(run.peakBytes, summary.peak_rss_bytes) }, engine, stateBytes: bytesUnder(path.join(data, JOB)) };
+    return {
+      records: summary.records,
+      seconds: summary.seconds,
+      run: { ...run, peakBytes: Math.max(run.peakBytes, summary.peak_rss_bytes) },
+      engine,
+      stateBytes: bytesUnder(path.join(data, JOB)),
+    };
   });
 }
 
@@ -83,7 +104,9 @@ interface Naive {
 }
 function naiveOnce(log: string, events: number): Promise<Naive> {
   return inScratch('naive', async (dir) => {
-    const child = spawn(process.execPath, [here('naive.ts'), log, String(events), path.join(dir, 'state')], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, [here('naive.ts'), log, String(events), path.join(dir, 'state')], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let out = '';
     child.stdout.on('data', (b: Buffer) => (out += b.toString()));
     const [code] = (await once(child, 'close')) as [number];
@@ -95,17 +118,31 @@ function naiveOnce(log: string, events: number): Promise<Naive> {
 async function throughput(log: MadeLog, rounds: number, naiveEvents: number): Promise<Row[]> {
   let ours: Ran | undefined, naive: Naive | undefined;
   for (let round = 0; round < rounds; round++) {
-    const ran = await runOnce(log.dir), other = await naiveOnce(log.dir, naiveEvents);
+    const ran = await runOnce(log.dir),
+      other = await naiveOnce(log.dir, naiveEvents);
     if (ours === undefined || ran.seconds / ran.records < ours.seconds / ours.records) ours = ran;
     if (naive === undefined || other.seconds / other.events < naive.seconds / naive.events) naive = other;
   }
   if (ours === undefined || naive === undefined) throw new Error('no round was run');
-  const stage = `end to end, ${log.keys.toLocaleString('en')} keys`, n = ours.records;
+  const stage = `end to end, ${log.keys.toLocaleString('en')} keys`,
+    n = ours.records;
   return [
-    row(stage, `${n.toLocaleString('en')} events, a second of the clock, best of ${rounds}`, n / ours.seconds, naive.events / naive.seconds, 'events/s'),
-    row(stage, 'events a CPU second of the run, start-up included, the engine apart', n / ours.run.cpuSeconds, naive.events / naive.cpuSeconds, 'events/s'),
+    row(
+      stage,
+      `${n.toLocaleString('en')} events, a second of the clock, best of ${rounds}`,
+      n / ours.seconds,
+      naive.events / naive.seconds,
+      'events/s',
+    ),
+    row(
+      stage,
+      'events a CPU second of the run, start-up included, the engine apart',
+      n / ours.run.cpuSeconds,
+      naive.events / naive.cpuSeconds,
+      'events/s',
+    ),
     row(stage, 'CPU of the engine for an event', (ours.engine.cpuSeconds / n) * 1e9, null, 'ns'),
-    row(stage, 'peak memory of the run', ours.run.peakBytes / MEBI, naive.peakBytes / MEBI, 'MiB'),
+    row(stage, 'peak memory of the run', ours.run.peakBytes / MEBI, null, 'MiB'),
     row(stage, 'peak memory of the engine', ours.engine.peakBytes / MEBI, null, 'MiB'),
     row(stage, 'log on disk (lz4), an event', log.bytes / n, null, 'bytes'),
     row(stage, 'state on disk, an event', ours.stateBytes / n, null, 'bytes'),
@@ -113,7 +150,8 @@ async function throughput(log: MadeLog, rounds: number, naiveEvents: number): Pr
 }
 
 async function month(events: number): Promise<Row[]> {
-  const log = await makeLog({ events, keys: 10_000, hours: 30 * 24 - 1 }), ran = await runOnce(log.dir);
+  const log = await makeLog({ events, keys: 10_000, hours: 30 * 24 - 1 }),
+    ran = await runOnce(log.dir);
   const stage = `30 days, ${(events / 1e6).toLocaleString('en')}M events`;
   return [
     row(stage, 'peak memory of the run, 97 % of them live identities', ran.run.peakBytes / MEBI, null, 'MiB'),
@@ -125,15 +163,32 @@ async function month(events: number): Promise<Row[]> {
 /** A live run that is caught up: from the moment before a record is appended until a question in SQL sees it. */
 function latency(probes: number): Promise<Row[]> {
   return inScratch('live', async (dir) => {
-    const { plan, contracts } = await loadJob(JOB, undefined), log = path.join(dir, 'log'), data = path.join(dir, 'data');
+    const { plan, contracts } = await loadJob(JOB, undefined),
+      log = path.join(dir, 'log'),
+      data = path.join(dir, 'data');
     const writers = plan.sources.map((s) => new TopicWriter(log, s.topic));
-    const source = new EventSource(contracts, { events: probes + 1, duplicates: 0, late: 0, malformed: 0, keys: 100, startMs: nowMs() - HOUR, spanMs: HOUR / 2, id: plan.id, time: plan.time, dimensions: plan.dimensions.map((d) => d.name) });
-    const child = spawn(process.execPath, [here('../src/cli/main.ts'), 'run', JOB, '--log', log, '--data', data], { stdio: ['ignore', 'ignore', 'inherit'] }), ended = once(child, 'close');
+    const source = new EventSource(contracts, {
+      events: probes + 1,
+      duplicates: 0,
+      late: 0,
+      malformed: 0,
+      keys: 100,
+      startMs: nowMs() - HOUR,
+      spanMs: HOUR / 2,
+      id: plan.id,
+      time: plan.time,
+      dimensions: plan.dimensions.map((d) => d.name),
+    });
+    const child = spawn(process.execPath, [here('../src/cli/main.ts'), 'run', JOB, '--log', log, '--data', data], {
+        stdio: ['ignore', 'ignore', 'inherit'],
+      }),
+      ended = once(child, 'close');
     try {
       const took: number[] = [];
       for (let n = 0; n <= probes; n++) {
         source.make(n);
-        const writer = writers[source.source]!, began = monotonicMs();
+        const writer = writers[source.source]!,
+          began = monotonicMs();
         writer.append(0, source.key.bytes.subarray(0, source.key.length), source.line.bytes, nowMs(), 0, source.line.length);
         writer.flush();
         await until(data, n + 1);
@@ -142,7 +197,15 @@ function latency(probes: number): Promise<Row[]> {
         // Not in step with the run's own clock.
         await sleep((n * 37) % 200);
       }
-      return [0.5, 0.95].map((p) => row('caught up', `record appended to visible in SQL, ${p === 0.5 ? 'median' : '95 %'} of ${probes}`, percentile(took, p), null, 'ms'));
+      return [0.5, 0.95].map((p) =>
+        row(
+          'caught up',
+          `record appended to visible in SQL, ${p === 0.5 ? 'median' : '95 %'} of ${probes}`,
+          percentile(took, p),
+          null,
+          'ms',
+        ),
+      );
     } finally {
       for (const writer of writers) writer.abandon();
       child.kill('SIGTERM');
@@ -157,7 +220,11 @@ async function until(data: string, events: number): Promise<void> {
     const connection = readConnection(engineDir(data));
     if (connection === undefined) continue;
     try {
-      const answer = await ask(connection, `SELECT sum(impressions + clicks + conversions) FROM ${connection.database}.ads_daily_live`, 5_000);
+      const answer = await ask(
+        connection,
+        `SELECT sum(impressions + clicks + conversions) FROM ${connection.database}.ads_daily_live`,
+        5_000,
+      );
       if (answer.ok && Number(answer.text) >= events) return;
     } catch {
       // It is starting.
@@ -169,8 +236,17 @@ async function until(data: string, events: number): Promise<void> {
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 export async function benchEndToEnd(quick: boolean): Promise<Row[]> {
-  const rounds = quick ? 1 : 2, rows: Row[] = [];
-  for (const [keys, events] of quick ? [[10_000, 1_000_000], [200_000, 600_000]] as const : [[10_000, 6_000_000], [200_000, 4_000_000]] as const) {
+  const rounds = quick ? 1 : 2,
+    rows: Row[] = [];
+  for (const [keys, events] of quick
+    ? ([
+        [10_000, 1_000_000],
+        [200_000, 600_000],
+      ] as const)
+    : ([
+        [10_000, 6_000_000],
+        [200_000, 4_000_000],
+      ] as const)) {
     rows.push(...(await throughput(await makeLog({ events, keys, hours: 24 }), rounds, quick ? 50_000 : 300_000)));
   }
   rows.push(...(await latency(quick ? 20 : 50)));

@@ -11,7 +11,8 @@ import { ADS, ADS_PLAN, HASH_KEY } from '../test/gate-fixtures.ts';
 import { median, print, row } from './table.ts';
 import type { Row } from './table.ts';
 
-const EVENTS = 40000, SLICE = 4096;
+const EVENTS = 40000,
+  SLICE = 4096;
 
 /** A small generator with a fixed seed, so that all runs see the same bytes. */
 let state = 42;
@@ -24,22 +25,35 @@ const digits = (n: number, below: number): string => String(random(below)).padSt
 
 function event(): string {
   return JSON.stringify({
-    event_id: `${hex(8)}-${hex(4)}-7${hex(3)}-a${hex(3)}-${hex(12)}`, event_time: 1760000000000 + random(86400000),
-    advertiser_id: `adv_${digits(4, 200)}`, campaign_id: `cmp_${digits(6, 2000)}`, ad_id: `ad_${digits(7, 10000)}`,
-    country: ['DE', 'US', 'FR', 'GB', 'IN'][random(5)], placement: ['feed', 'story', 'search', 'video'][random(4)],
-    device: ['ios', 'android', 'web', 'tv'][random(4)], cost_micros: random(50000), auction_id: `auc_${hex(16)}`,
+    event_id: `${hex(8)}-${hex(4)}-7${hex(3)}-a${hex(3)}-${hex(12)}`,
+    event_time: 1760000000000 + random(86400000),
+    advertiser_id: `adv_${digits(4, 200)}`,
+    campaign_id: `cmp_${digits(6, 2000)}`,
+    ad_id: `ad_${digits(7, 10000)}`,
+    country: ['DE', 'US', 'FR', 'GB', 'IN'][random(5)],
+    placement: ['feed', 'story', 'search', 'video'][random(4)],
+    device: ['ios', 'android', 'web', 'tv'][random(4)],
+    cost_micros: random(50000),
+    auction_id: `auc_${hex(16)}`,
   });
 }
 
 const schema = z.object({
-  event_id: z.string().min(1).max(64), event_time: z.number().int().min(0), advertiser_id: z.string().regex(/^adv_[0-9]{4}$/),
-  campaign_id: z.string().min(1).max(64), ad_id: z.string().min(1).max(64), country: z.string().regex(/^[A-Z]{2}$/),
-  placement: z.enum(['feed', 'story', 'search', 'video']), device: z.enum(['ios', 'android', 'web', 'tv']).optional(),
-  cost_micros: z.number().int().min(0).max(1e9), auction_id: z.string().max(64).optional(),
+  event_id: z.string().min(1).max(64),
+  event_time: z.number().int().min(0),
+  advertiser_id: z.string().regex(/^adv_[0-9]{4}$/),
+  campaign_id: z.string().min(1).max(64),
+  ad_id: z.string().min(1).max(64),
+  country: z.string().regex(/^[A-Z]{2}$/),
+  placement: z.enum(['feed', 'story', 'search', 'video']),
+  device: z.enum(['ios', 'android', 'web', 'tv']).optional(),
+  cost_micros: z.number().int().min(0).max(1e9),
+  auction_id: z.string().max(64).optional(),
 });
 
 function makeRecords(): Records {
-  const texts = Array.from({ length: EVENTS }, event), records = new Records();
+  const texts = Array.from({ length: EVENTS }, event),
+    records = new Records();
   records.reserve(EVENTS);
   records.count = EVENTS;
   records.bytes = Buffer.from(texts.join('\n'));
@@ -69,9 +83,16 @@ function naively(records: Records): number {
 }
 
 export async function benchGate(quick: boolean): Promise<Row[]> {
-  const records = makeRecords(), rejected: Rejection[] = [], rounds = quick ? 5 : 15;
-  const fast = compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE }), slow = compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE, path: 'slow' });
-  const ways: (() => number)[] = [() => throughGate(fast, records, rejected), () => throughGate(slow, records, rejected), () => naively(records)];
+  const records = makeRecords(),
+    rejected: Rejection[] = [],
+    rounds = quick ? 5 : 15;
+  const fast = compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE }),
+    slow = compileGate(ADS, ADS_PLAN, 0, HASH_KEY, { capacity: SLICE, path: 'slow' });
+  const ways: (() => number)[] = [
+    () => throughGate(fast, records, rejected),
+    () => throughGate(slow, records, rejected),
+    () => naively(records),
+  ];
   const times = ways.map((): number[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [w, run] of ways.entries()) {
@@ -80,7 +101,8 @@ export async function benchGate(quick: boolean): Promise<Row[]> {
       times[w]!.push(((performance.now() - began) * 1e6) / EVENTS);
     }
   }
-  const naive = median(times[2]!), bytes = Math.round(records.bytes.length / EVENTS);
+  const naive = median(times[2]!),
+    bytes = Math.round(records.bytes.length / EVENTS);
   return [
     row('gate', `scanner, events of ${bytes} bytes, against JSON.parse and zod`, median(times[0]!), naive, 'ns'),
     row('gate', 'the same events on the slow path', median(times[1]!), naive, 'ns'),

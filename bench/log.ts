@@ -16,7 +16,8 @@ import { TopicWriter } from '../src/log/writer.ts';
 import { print, row } from './table.ts';
 import type { Row } from './table.ts';
 
-const RECORD_BYTES = 267, POOL = 1 << 16;
+const RECORD_BYTES = 267,
+  POOL = 1 << 16;
 
 let seed = 7;
 function random(below: number): number {
@@ -28,9 +29,14 @@ const hex = (digits: number): string => Array.from({ length: digits }, () => ran
 
 function sample(i: number): Buffer {
   const event = {
-    event_id: `${hex(8)}-${hex(4)}-4${hex(3)}-a${hex(3)}-${hex(12)}`, event_time: new Date(1767225600000 + i * 86).toISOString(),
-    advertiser_id: `adv-${random(200)}`, campaign_id: `cmp-${random(2000)}`, ad_id: `ad-${random(10000)}`, country: ['US', 'DE', 'FR', 'BR'][random(4)],
-    placement: ['feed', 'story', 'search'][random(3)], cost_micros: random(9000),
+    event_id: `${hex(8)}-${hex(4)}-4${hex(3)}-a${hex(3)}-${hex(12)}`,
+    event_time: new Date(1767225600000 + i * 86).toISOString(),
+    advertiser_id: `adv-${random(200)}`,
+    campaign_id: `cmp-${random(2000)}`,
+    ad_id: `ad-${random(10000)}`,
+    country: ['US', 'DE', 'FR', 'BR'][random(4)],
+    placement: ['feed', 'story', 'search'][random(3)],
+    cost_micros: random(9000),
   };
   const text = JSON.stringify(event);
   return Buffer.from(`${text.slice(0, -1)},"note":"${'x'.repeat(Math.max(0, RECORD_BYTES - text.length - 10))}"}`);
@@ -50,7 +56,9 @@ function measure(records: number, rounds: number, work: () => void): number {
 
 /** As clients do it: the library's own frame reader, an object a record, offsets in BigInt. */
 function naively(raw: Uint8Array): number {
-  const bytes = decompressFrameSync(Buffer.from(raw.subarray(HEADER_BYTES))), base = Buffer.from(raw.buffer, raw.byteOffset).readBigInt64BE(0), out: { offset: bigint; timestamp: bigint; key: Buffer | null; value: Buffer | null }[] = [];
+  const bytes = decompressFrameSync(Buffer.from(raw.subarray(HEADER_BYTES))),
+    base = Buffer.from(raw.buffer, raw.byteOffset).readBigInt64BE(0),
+    out: { offset: bigint; timestamp: bigint; key: Buffer | null; value: Buffer | null }[] = [];
   let at = 0;
   const varint = (): bigint => {
     let value = 0n;
@@ -67,7 +75,10 @@ function naively(raw: Uint8Array): number {
   while (at < bytes.length) {
     varint();
     at++;
-    const timestamp = varint(), offset = base + varint(), key = field(), value = field();
+    const timestamp = varint(),
+      offset = base + varint(),
+      key = field(),
+      value = field();
     at++;
     out.push({ offset, timestamp, key, value });
   }
@@ -75,14 +86,27 @@ function naively(raw: Uint8Array): number {
 }
 
 export async function benchLog(quick: boolean): Promise<Row[]> {
-  const records = quick ? 300_000 : 1_000_000, rounds = quick ? 3 : 5, dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-bench-log-'));
+  const records = quick ? 300_000 : 1_000_000,
+    rounds = quick ? 3 : 5,
+    dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-bench-log-'));
   try {
-    const pool = Array.from({ length: POOL }, (_, i) => sample(i)), writer = new TopicWriter(dir, 'bench', { compression: 'lz4' }), rows: Row[] = [];
-    rows.push(row('log', `write: encode, deflate, append, records of ${pool[0]!.length} bytes`, measure(records, 1, () => {
-      for (let i = 0; i < records; i++) writer.append(0, null, pool[i & (POOL - 1)]!, 1767225600000 + i);
-      writer.close();
-    }), null, 'ns'));
-    const log = openLog(dir), out = new Records();
+    const pool = Array.from({ length: POOL }, (_, i) => sample(i)),
+      writer = new TopicWriter(dir, 'bench', { compression: 'lz4' }),
+      rows: Row[] = [];
+    rows.push(
+      row(
+        'log',
+        `write: encode, deflate, append, records of ${pool[0]!.length} bytes`,
+        measure(records, 1, () => {
+          for (let i = 0; i < records; i++) writer.append(0, null, pool[i & (POOL - 1)]!, 1767225600000 + i);
+          writer.close();
+        }),
+        null,
+        'ns',
+      ),
+    );
+    const log = openLog(dir),
+      out = new Records();
     const each = (work: (raw: Uint8Array) => void): void => {
       const source = new InStep(log, [{ topic: 'bench', partition: 0, offset: 0 }], { untilEnd: true });
       for (let step = source.next(); step !== undefined; step = source.next()) {
@@ -93,26 +117,52 @@ export async function benchLog(quick: boolean): Promise<Row[]> {
     };
     const batches: Uint8Array[] = [];
     each((raw) => batches.length < 100 && batches.push(Buffer.from(raw)));
-    let held = 0, alike = 0;
+    let held = 0,
+      alike = 0;
     for (const raw of batches) {
       decodeBatch(raw, out, codecs);
       held += out.count;
     }
-    const all = (): void => { for (const raw of batches) decodeBatch(raw, out, codecs); };
+    const all = (): void => {
+      for (const raw of batches) decodeBatch(raw, out, codecs);
+    };
     const naive = (): void => {
       alike = 0;
       for (const raw of batches) alike += naively(raw);
     };
-    let ours = Number.POSITIVE_INFINITY, other = ours;
+    let ours = Number.POSITIVE_INFINITY,
+      other = ours;
     for (let round = 0; round < rounds; round++) {
       ours = Math.min(ours, measure(held, 1, all));
       other = Math.min(other, measure(held, 1, naive));
     }
     if (alike !== held) throw new Error(`the naive way read ${alike} of ${held} records`);
     rows.push(
-      row('log', 'read: pread, headers, in step', measure(records, rounds, () => each(() => {})), null, 'ns'),
-      row('log', 'crc32c', measure(held, rounds, () => { for (const raw of batches) codecs.crc32c(raw.subarray(ATTRIBUTES_AT)); }), null, 'ns'),
-      row('log', 'inflate (lz4)', measure(held, rounds, () => { for (const raw of batches) codecs.inflate(raw[ATTRIBUTES_AT + 1]! & 7, raw.subarray(HEADER_BYTES), 1 << 28); }), null, 'ns'),
+      row(
+        'log',
+        'read: pread, headers, in step',
+        measure(records, rounds, () => each(() => {})),
+        null,
+        'ns',
+      ),
+      row(
+        'log',
+        'crc32c',
+        measure(held, rounds, () => {
+          for (const raw of batches) codecs.crc32c(raw.subarray(ATTRIBUTES_AT));
+        }),
+        null,
+        'ns',
+      ),
+      row(
+        'log',
+        'inflate (lz4)',
+        measure(held, rounds, () => {
+          for (const raw of batches) codecs.inflate(raw[ATTRIBUTES_AT + 1]! & 7, raw.subarray(HEADER_BYTES), 1 << 28);
+        }),
+        null,
+        'ns',
+      ),
       row('log', 'crc32c, inflate and cursor, against an object a record', ours, other, 'ns'),
       row('log', 'on disk, a record', fs.statSync(path.join(dir, 'bench-0/00000000000000000000.log')).size / records, null, 'bytes'),
     );

@@ -12,7 +12,8 @@ import { codecs } from '../src/log/codecs.ts';
 import { InStep } from '../src/log/in-step.ts';
 import { openLog } from '../src/log/segments.ts';
 
-const COMMIT_EVENTS = 100_000, HOUR = 3_600_000;
+const COMMIT_EVENTS = 100_000,
+  HOUR = 3_600_000;
 const TOPICS = ['ads.delivery', 'ads.click', 'ads.conversion'];
 
 interface Batch {
@@ -26,19 +27,42 @@ interface Database {
   _getManySync(keys: readonly Buffer[]): (Buffer | undefined)[];
 }
 const event = z.object({
-  event_id: z.string().min(16).max(64), event_time: z.union([z.number().int(), z.string()]), advertiser_id: z.string().min(1).max(64), campaign_id: z.string().min(1).max(64),
-  ad_id: z.string().min(1).max(64), country: z.string().regex(/^[A-Z]{2}$/), placement: z.enum(['feed', 'story', 'search', 'video', 'banner']),
-  cost_micros: z.number().int().min(0).optional(), value_micros: z.number().int().optional(),
+  event_id: z.string().min(16).max(64),
+  event_time: z.union([z.number().int(), z.string()]),
+  advertiser_id: z.string().min(1).max(64),
+  campaign_id: z.string().min(1).max(64),
+  ad_id: z.string().min(1).max(64),
+  country: z.string().regex(/^[A-Z]{2}$/),
+  placement: z.enum(['feed', 'story', 'search', 'video', 'banner']),
+  cost_micros: z.number().int().min(0).optional(),
+  value_micros: z.number().int().optional(),
 });
-interface Sums { impressions: number; clicks: number; conversions: number; spend: bigint; value: bigint }
+interface Sums {
+  impressions: number;
+  clicks: number;
+  conversions: number;
+  spend: bigint;
+  value: bigint;
+}
 
 async function main(): Promise<void> {
   const [dir, events, state] = [process.argv[2]!, Number(process.argv[3]), process.argv[4]!];
   const { RocksLevel } = createRequire(import.meta.url)('@nxtedition/rocksdb') as { RocksLevel: new (dir: string) => Database };
-  const db = new RocksLevel(state), log = openLog(dir), records = new Records(), windows = new Map<string, Sums>();
+  const db = new RocksLevel(state),
+    log = openLog(dir),
+    records = new Records(),
+    windows = new Map<string, Sums>();
   await db.open({ createIfMissing: true });
-  const source = new InStep(log, TOPICS.map((topic) => ({ topic, partition: 0, offset: 0 })), { untilEnd: true });
-  let batch = db._chainedBatch(), pending = new Set<string>(), seen = 0, valid = 0, counted = 0;
+  const source = new InStep(
+    log,
+    TOPICS.map((topic) => ({ topic, partition: 0, offset: 0 })),
+    { untilEnd: true },
+  );
+  let batch = db._chainedBatch(),
+    pending = new Set<string>(),
+    seen = 0,
+    valid = 0,
+    counted = 0;
   const began = monotonicMs();
   for (let step = source.next(); step !== undefined && seen < events; step = source.next()) {
     decodeBatch(step.batch.bytes, records, codecs);
@@ -47,7 +71,8 @@ async function main(): Promise<void> {
       const parsed = event.safeParse(JSON.parse(text));
       if (!parsed.success) continue;
       valid++;
-      const e = parsed.data, id = Buffer.from(e.event_id.toLowerCase());
+      const e = parsed.data,
+        id = Buffer.from(e.event_id.toLowerCase());
       if (pending.has(e.event_id) || db._getManySync([id])[0] !== undefined) continue;
       pending.add(e.event_id);
       batch._put(id, Buffer.from(text.length.toString()));
@@ -70,10 +95,13 @@ async function main(): Promise<void> {
     source.advance(step);
   }
   batch._writeSync({ sync: true });
-  const seconds = (monotonicMs() - began) / 1000, cpu = process.cpuUsage();
+  const seconds = (monotonicMs() - began) / 1000,
+    cpu = process.cpuUsage();
   if (valid !== seen) throw new Error(`the naive way turned away ${seen - valid} of ${seen} events`);
   await db.close();
-  process.stdout.write(`${JSON.stringify({ events: seen, counted, rows: windows.size, seconds, cpuSeconds: (cpu.user + cpu.system) / 1e6, peakBytes: process.resourceUsage().maxRSS * 1024 })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ events: seen, counted, rows: windows.size, seconds, cpuSeconds: (cpu.user + cpu.system) / 1e6, peakBytes: process.resourceUsage().maxRSS * 1024 })}\n`,
+  );
   process.exit(0);
 }
 

@@ -25,7 +25,9 @@ const results = fileURLToPath(new URL('results.json', import.meta.url));
 
 async function apart(name: string, quick: boolean): Promise<Row[]> {
   const began = monotonicMs();
-  const child = spawn(process.execPath, [fileURLToPath(import.meta.url), '--one', name, ...(quick ? ['--quick'] : [])], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.url), '--one', name, ...(quick ? ['--quick'] : [])], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
   let rows: Row[] | undefined;
   child.on('message', (message) => (rows = message as Row[]));
   const [code] = (await once(child, 'close')) as [number];
@@ -35,7 +37,8 @@ async function apart(name: string, quick: boolean): Promise<Row[]> {
 }
 
 async function main(args: readonly string[]): Promise<void> {
-  const quick = args.includes('--quick'), names = args.filter((a) => !a.startsWith('--'));
+  const quick = args.includes('--quick'),
+    names = args.filter((a) => !a.startsWith('--'));
   const unknown = names.find((n) => BENCHES[n] === undefined);
   if (unknown !== undefined) throw new Error(`there is no benchmark ${unknown}; there are ${Object.keys(BENCHES).join(', ')}`);
   if (args.includes('--one')) {
@@ -43,12 +46,22 @@ async function main(args: readonly string[]): Promise<void> {
     process.send!(rows, () => process.exit(0));
     return;
   }
-  const load = os.loadavg()[0]!, cores = os.availableParallelism(), rows: Row[] = [];
-  if (load > cores / 2) process.stderr.write(`the machine is busy (load ${load.toFixed(1)} on ${cores} cores): ratios hold, absolute figures do not\n`);
+  const load = os.loadavg()[0]!,
+    cores = os.availableParallelism(),
+    rows: Row[] = [];
+  if (load > cores / 2)
+    process.stderr.write(`the machine is busy (load ${load.toFixed(1)} on ${cores} cores): ratios hold, absolute figures do not\n`);
   for (const name of names.length === 0 ? Object.keys(BENCHES) : names) rows.push(...(await apart(name, quick)));
   print(rows);
   if (quick || names.length > 0) return;
-  const machine = { cpu: os.cpus()[0]?.model ?? '', cores, memory_gib: Math.round(os.totalmem() / 2 ** 30), platform: `${process.platform}-${process.arch}`, node: process.version, load_at_start: Number(load.toFixed(1)) };
+  const machine = {
+    cpu: os.cpus()[0]?.model ?? '',
+    cores,
+    memory_gib: Math.round(os.totalmem() / 2 ** 30),
+    platform: `${process.platform}-${process.arch}`,
+    node: process.version,
+    load_at_start: Number(load.toFixed(1)),
+  };
   fs.writeFileSync(results, `${JSON.stringify({ machine, rows }, null, 2)}\n`);
   process.stderr.write(`written to ${results}\n`);
 }

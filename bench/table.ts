@@ -19,12 +19,21 @@ const round = (n: number): number => (Math.abs(n) >= 100 ? Math.round(n) : Numbe
 const shown = (n: number | null): string => (n === null ? '-' : n.toLocaleString('en'));
 
 export function print(rows: readonly Row[]): void {
-  const cells = [['stage', 'what', 'ours', 'naive', 'ratio', 'unit'], ...rows.map((r) => [r.stage, r.what, shown(r.ours), shown(r.naive), r.ratio === null ? '-' : `${shown(r.ratio)}x`, r.unit])];
+  const cells = [
+    ['stage', 'what', 'ours', 'naive', 'ratio', 'unit'],
+    ...rows.map((r) => [r.stage, r.what, shown(r.ours), shown(r.naive), r.ratio === null ? '-' : `${shown(r.ratio)}x`, r.unit]),
+  ];
   const widths = cells[0]!.map((_, c) => Math.max(...cells.map((line) => line[c]!.length)));
   for (const line of cells) {
-    process.stdout.write(`${line.map((cell, c) => (c >= 2 && c <= 4 ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!))).join('  ').trimEnd()}\n`);
+    process.stdout.write(
+      `${line
+        .map((cell, c) => (c >= 2 && c <= 4 ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!)))
+        .join('  ')
+        .trimEnd()}\n`,
+    );
   }
 }
 
 export const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;
-export const percentile = (values: readonly number[], p: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))]!;
+export const percentile = (values: readonly number[], p: number): number =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))]!;

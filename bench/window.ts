@@ -12,16 +12,46 @@ import { median, print, row } from './table.ts';
 import type { Row } from './table.ts';
 import { avalanche, mixBytes } from '../topology/contract/identity.ts';
 
-const HOUR = 3_600_000, START = Date.UTC(2024, 4, 1), SLICE = 4096, SLICES = 123;
-const count = (name: string, source: number): PlanMeasure => ({ name, kind: 'count', source, field: null, where: [], type: 'int64', scale: 0 });
-const sum = (name: string, source: number, field: string): PlanMeasure => ({ name, kind: 'sum', source, field, where: [], type: 'int64', scale: 0 });
+const HOUR = 3_600_000,
+  START = Date.UTC(2024, 4, 1),
+  SLICE = 4096,
+  SLICES = 123;
+const count = (name: string, source: number): PlanMeasure => ({
+  name,
+  kind: 'count',
+  source,
+  field: null,
+  where: [],
+  type: 'int64',
+  scale: 0,
+});
+const sum = (name: string, source: number, field: string): PlanMeasure => ({
+  name,
+  kind: 'sum',
+  source,
+  field,
+  where: [],
+  type: 'int64',
+  scale: 0,
+});
 const source = (contract: string): Plan['sources'][0] => ({ contract, version: '1', digest: '', topic: contract });
 const plan: Plan = {
-  format: 1, job: 'ads', sources: [source('delivery'), source('click'), source('conversion')], id: 'id', time: 't', horizonMs: 30 * 24 * HOUR,
-  outOfOrderMs: 300_000, fenceMs: HOUR, maxRecordBytes: 1 << 20, producerKey: null,
+  format: 1,
+  job: 'ads',
+  sources: [source('delivery'), source('click'), source('conversion')],
+  id: 'id',
+  time: 't',
+  horizonMs: 30 * 24 * HOUR,
+  outOfOrderMs: 300_000,
+  fenceMs: HOUR,
+  maxRecordBytes: 1 << 20,
+  producerKey: null,
   dimensions: ['advertiser_id', 'campaign_id', 'ad_id', 'country', 'placement'].map((name) => ({ name, type: 'string' as const })),
   measures: [count('impressions', 0), count('clicks', 1), count('conversions', 2), sum('spend', 0, 'cost'), sum('value', 2, 'value')],
-  tables: [{ name: 'hourly', size: 'hour', zone: 'UTC' }, { name: 'daily', size: 'day', zone: 'UTC' }],
+  tables: [
+    { name: 'hourly', size: 'hour', zone: 'UTC' },
+    { name: 'daily', size: 'day', zone: 'UTC' },
+  ],
 };
 
 /** A fixed stream of numbers in [0, 1). */
@@ -35,7 +65,9 @@ function stream(seed: number): () => number {
 
 /** Slices of events over `hours` of event time, keys by Zipf with exponent 1. */
 function makeSlices(keys: number, hours: number): EventColumns[] {
-  const random = stream(7), cumulative = new Float64Array(keys), bytes: Buffer[] = [];
+  const random = stream(7),
+    cumulative = new Float64Array(keys),
+    bytes: Buffer[] = [];
   let total = 0;
   for (let k = 0; k < keys; k++) cumulative[k] = total += 1 / (k + 1);
   for (let k = 0; k < keys; k++) {
@@ -44,12 +76,14 @@ function makeSlices(keys: number, hours: number): EventColumns[] {
   }
   const out: EventColumns[] = [];
   for (let s = 0; s < SLICES; s++) {
-    const events = new EventColumns(SLICE, sourceInputs(plan, 0).fields.length), parts: Buffer[] = [];
+    const events = new EventColumns(SLICE, sourceInputs(plan, 0).fields.length),
+      parts: Buffer[] = [];
     let end = 0;
     events.count = SLICE;
     for (let i = 0; i < SLICE; i++) {
       const x = random() * total;
-      let low = 0, high = keys - 1;
+      let low = 0,
+        high = keys - 1;
       while (low < high) {
         const middle = (low + high) >> 1;
         if (cumulative[middle]! < x) low = middle + 1;
@@ -70,13 +104,20 @@ function makeSlices(keys: number, hours: number): EventColumns[] {
   return out;
 }
 
-interface NaiveRow { impressions: number; clicks: number; conversions: number; spend: bigint; value: bigint }
+interface NaiveRow {
+  impressions: number;
+  clicks: number;
+  conversions: number;
+  spend: bigint;
+  value: bigint;
+}
 
 function addNaively(tables: Map<string, NaiveRow>[], events: EventColumns): void {
   let from = 0;
   const bytes = Buffer.from(events.keyBytes.buffer, events.keyBytes.byteOffset, events.keyBytes.length);
   for (let i = 0; i < events.count; i++) {
-    const key = bytes.toString('latin1', from, events.keyEnd[i]), t = events.time[i]!;
+    const key = bytes.toString('latin1', from, events.keyEnd[i]),
+      t = events.time[i]!;
     from = events.keyEnd[i]!;
     for (const [n, size] of [HOUR, 24 * HOUR].entries()) {
       const id = `${Math.floor(t / size)}|${key}`;
@@ -91,12 +132,22 @@ function addNaively(tables: Map<string, NaiveRow>[], events: EventColumns): void
 const ns = (ms: number, n: number): number => (ms * 1e6) / n;
 
 function run(keys: number, hours: number, rounds: number): Row[] {
-  const slices = makeSlices(keys, hours), events = SLICES * SLICE, verdict = new Uint8Array(SLICE), late = new Uint8Array(SLICE), records = new Records();
+  const slices = makeSlices(keys, hours),
+    events = SLICES * SLICE,
+    verdict = new Uint8Array(SLICE),
+    late = new Uint8Array(SLICE),
+    records = new Records();
   records.reserve(SLICE);
-  const origin = { topic: 'ads', partition: 0, records }, ours: number[] = [], naives: number[] = [], commits: number[] = [], again: number[] = [];
-  let rows = 0, bytes = 0;
+  const origin = { topic: 'ads', partition: 0, records },
+    ours: number[] = [],
+    naives: number[] = [],
+    commits: number[] = [],
+    again: number[] = [];
+  let rows = 0,
+    bytes = 0;
   for (let round = 0; round < rounds; round++) {
-    const store = new MemoryStore(), windows = new Windows({ plan, shard: 0, generation: 1, store });
+    const store = new MemoryStore(),
+      windows = new Windows({ plan, shard: 0, generation: 1, store });
     windows.open(-1);
     const commit = (version: number): number => {
       const batch = { put: (_: Uint8Array, value: Uint8Array): void => void (bytes += value.length), del: (): void => undefined };
@@ -106,17 +157,22 @@ function run(keys: number, hours: number, rounds: number): Row[] {
       windows.commit({ watermark: -1, boundary: -1, version, changedAt: 0, provisional: true, batch, emit: (_, n) => (rows += n) });
       return ns(performance.now() - began, rows);
     };
-    for (const [pass, times] of [[0, ours], [1, again]] as const) {
+    for (const [pass, times] of [
+      [0, ours],
+      [1, again],
+    ] as const) {
       const began = performance.now();
       for (const slice of slices) windows.add(0, slice, verdict, origin, late);
       times.push(ns(performance.now() - began, events));
       commits.push(commit(pass + 1));
     }
-    const maps = [new Map<string, NaiveRow>(), new Map<string, NaiveRow>()], began = performance.now();
+    const maps = [new Map<string, NaiveRow>(), new Map<string, NaiveRow>()],
+      began = performance.now();
     for (const slice of slices) addNaively(maps, slice);
     naives.push(ns(performance.now() - began, events));
   }
-  const what = `${keys.toLocaleString('en')} keys, ${hours} h`, naive = median(naives);
+  const what = `${keys.toLocaleString('en')} keys, ${hours} h`,
+    naive = median(naives);
   return [
     row('window', `add, two tables, ${what}, from empty, against Maps of strings`, median(ours), naive, 'ns'),
     row('window', `add, ${what}, rows that exist`, median(again), naive, 'ns'),

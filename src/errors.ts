@@ -2,7 +2,10 @@
  * An operating fault or wrong use, told to a person: what happened, what it means, what to do. Printed as
  * `tally: E_CODE: sentence` and `hint: ...`; never a stack. Everything else that is thrown is a bug (exit 70).
  */
-export const EXIT_NO = 1, EXIT_USAGE = 2, EXIT_FAULT = 3, EXIT_BUG = 70;
+export const EXIT_NO = 1,
+  EXIT_USAGE = 2,
+  EXIT_FAULT = 3,
+  EXIT_BUG = 70;
 
 export class TallyError extends Error {
   readonly code: string;

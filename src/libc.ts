@@ -11,7 +11,12 @@ let isOpen = false;
 export function libc(name: string, ...values: number[]): number {
   openLibc();
   const answer = load({
-    library: 'libc', funcName: name, retType: DataType.I32, paramsType: values.map(() => DataType.I32), paramsValue: values, errno: true,
+    library: 'libc',
+    funcName: name,
+    retType: DataType.I32,
+    paramsType: values.map(() => DataType.I32),
+    paramsValue: values,
+    errno: true,
   }) as unknown as { value: number; errnoCode: number };
   if (answer.value === 0) return 0;
   return answer.errnoCode === 0 ? EWOULDBLOCK : answer.errnoCode;
@@ -29,6 +34,11 @@ export function openLibc(): void {
       cause = error;
     }
   }
-  throw new TallyError('E_LOCK', `The C library cannot be loaded on ${process.platform}/${process.arch}, so nothing can be locked.`,
-    'Run on Linux or macOS.', undefined, cause);
+  throw new TallyError(
+    'E_LOCK',
+    `The C library cannot be loaded on ${process.platform}/${process.arch}, so nothing can be locked.`,
+    'Run on Linux or macOS.',
+    undefined,
+    cause,
+  );
 }

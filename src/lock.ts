@@ -8,7 +8,9 @@ import { monotonicMs } from './clock.ts';
 import { TallyError } from './errors.ts';
 import { libc, openLibc } from './libc.ts';
 
-const LOCK_EX = 2, LOCK_NB = 4, EINTR = 4;
+const LOCK_EX = 2,
+  LOCK_NB = 4,
+  EINTR = 4;
 const EWOULDBLOCK = process.platform === 'darwin' ? 35 : 11;
 const POLL_MS = 20;
 
@@ -30,15 +32,23 @@ export class FileLock {
     try {
       fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644);
     } catch (cause) {
-      throw new TallyError('E_LOCK', `The lock file ${path} cannot be opened: ${(cause as Error).message}.`,
-        'Check that its directory exists and that you may write there.', undefined, cause);
+      throw new TallyError(
+        'E_LOCK',
+        `The lock file ${path} cannot be opened: ${(cause as Error).message}.`,
+        'Check that its directory exists and that you may write there.',
+        undefined,
+        cause,
+      );
     }
     const errno = flockNow(fd);
     if (errno === 0) return new FileLock(path, fd);
     fs.closeSync(fd);
     if (errno === EWOULDBLOCK) return undefined;
-    throw new TallyError('E_LOCK', `The file system refuses a lock on ${path} (errno ${errno}).`,
-      'Use a local file system; some network file systems have no flock.');
+    throw new TallyError(
+      'E_LOCK',
+      `The file system refuses a lock on ${path} (errno ${errno}).`,
+      'Use a local file system; some network file systems have no flock.',
+    );
   }
 
   /** Asks every `pollMs` until it has the lock, or `waitMs` are over (undefined). */

@@ -6,7 +6,8 @@ import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 
 const ROOT = path.join(import.meta.dirname, '..');
-const dir = mkdtempSync(path.join(tmpdir(), 'tally-readme-')), bin = mkdtempSync(path.join(tmpdir(), 'tally-npx-'));
+const dir = mkdtempSync(path.join(tmpdir(), 'tally-readme-')),
+  bin = mkdtempSync(path.join(tmpdir(), 'tally-npx-'));
 afterAll(() => {
   for (const d of [dir, bin]) rmSync(d, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 });
@@ -17,7 +18,11 @@ interface Block {
   readonly text: string;
 }
 const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8');
-const blocks: Block[] = [...readme.matchAll(/^```(\w+)(?: (\S+))?\n([^]*?)^```$/gm)].map(([, language, file, text]) => ({ language: language!, file, text: text! }));
+const blocks: Block[] = [...readme.matchAll(/^```(\w+)(?: (\S+))?\n([^]*?)^```$/gm)].map(([, language, file, text]) => ({
+  language: language!,
+  file,
+  text: text!,
+}));
 
 /** A line that ends in an open quote or a backslash goes on in the next. */
 function commands(text: string): string[] {
@@ -34,7 +39,10 @@ function commands(text: string): string[] {
 
 test('every command of the README runs as it is written there', { timeout: 300_000 }, () => {
   // In a clone `npx tally` is its own bin/tally.mjs; here the folder is elsewhere, so npx is told where that is.
-  writeFileSync(path.join(bin, 'npx'), `#!/bin/sh\n[ "$1" = tally ] || exit 99\nshift\nexec "${process.execPath}" "${path.join(ROOT, 'bin', 'tally.mjs')}" "$@"\n`);
+  writeFileSync(
+    path.join(bin, 'npx'),
+    `#!/bin/sh\n[ "$1" = tally ] || exit 99\nshift\nexec "${process.execPath}" "${path.join(ROOT, 'bin', 'tally.mjs')}" "$@"\n`,
+  );
   chmodSync(path.join(bin, 'npx'), 0o755);
   let ran = 0;
   for (const { language, file, text } of blocks) {
@@ -44,7 +52,11 @@ test('every command of the README runs as it is written there', { timeout: 300_0
     }
     if (language !== 'sh') continue;
     for (const line of commands(text)) {
-      const done = spawnSync('sh', ['-ec', line], { cwd: dir, encoding: 'utf8', env: { ...process.env, PATH: `${bin}:${process.env['PATH']}` } });
+      const done = spawnSync('sh', ['-ec', line], {
+        cwd: dir,
+        encoding: 'utf8',
+        env: { ...process.env, PATH: `${bin}:${process.env['PATH']}` },
+      });
       expect(done.status, `${line}\n${done.stdout}${done.stderr}`).toBe(0);
       expect(done.stdout + done.stderr, line).not.toBe('');
       if (line.includes('tally query')) expect(done.stdout.trimEnd().split('\n').length, `rows of ${line}`).toBeGreaterThan(1);
@@ -60,7 +72,11 @@ test('what the README says of commands and options exists', () => {
   const helps = new Map<string, string>();
   for (const [whole, name, rest] of inline) {
     if (name === 'help') continue;
-    if (!helps.has(name!)) helps.set(name!, spawnSync(process.execPath, [path.join(ROOT, 'src', 'cli', 'main.ts'), name!, '--help'], { encoding: 'utf8' }).stdout);
+    if (!helps.has(name!))
+      helps.set(
+        name!,
+        spawnSync(process.execPath, [path.join(ROOT, 'src', 'cli', 'main.ts'), name!, '--help'], { encoding: 'utf8' }).stdout,
+      );
     const help = helps.get(name!)!;
     expect(help, whole).toContain(`Usage: tally ${name}`);
     for (const [option] of rest!.matchAll(/--[a-z-]+/g)) expect(help, `${whole}: ${option}`).toContain(option);

@@ -113,7 +113,9 @@ async function runIn(
     },
     o.warn,
   );
-  let tables: Connected | undefined, opened: readonly ShardStatus[] = [], hasBegun = false;
+  let tables: Connected | undefined,
+    opened: readonly ShardStatus[] = [],
+    hasBegun = false;
   try {
     opened = await crew.opened;
     tables = await connect(o.clickhouse, o.data, o.warn, () => stop.stop());

@@ -9,7 +9,8 @@ import path from 'node:path';
 import { readyNode, root, toolFile } from './node24.mjs';
 
 /** Tests that start whole programs, kill them, or go through millions of events: npm test runs them too. */
-const SLOW = /(slow|package|launcher|demo|kill|engine|clickhouse|e2e|end-to-end|run|fuzz|bench|readme|log-writer)[^/]*\.test\.ts$/;
+const SLOW =
+  /(slow|package|launcher|demo|kill|engine|clickhouse|e2e|end-to-end|run|fuzz|bench|readme|bad-input|log-writer)[^/]*\.test\.ts$/;
 const GENERATED = 'contracts/contracts.gen.ts';
 
 const node = await readyNode();

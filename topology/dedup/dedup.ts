@@ -19,7 +19,7 @@ const HOUR_MS = 3600000;
 /** Above it, two live hours could bear one tag. */
 export const HORIZON_MAX_MS = 42 * 24 * HOUR_MS;
 const MEMORY_BYTES = 256 << 20,
-  DIRECTORY_SLOTS = 1 << 22;
+  DIRECTORY_SLOTS = 1 << 23;
 
 export interface DedupOptions {
   readonly store: Store;

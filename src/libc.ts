@@ -4,7 +4,7 @@ import { TallyError } from './errors.ts';
 
 const LIBRARIES = process.platform === 'darwin' ? ['/usr/lib/libSystem.B.dylib'] : ['libc.so.6', 'libc.so'];
 /** What a call is taken to have failed with when it does not say. */
-const EWOULDBLOCK = process.platform === 'darwin' ? 35 : 11;
+export const EWOULDBLOCK = process.platform === 'darwin' ? 35 : 11;
 let isOpen = false;
 
 /** 0, or the errno. */

@@ -6,12 +6,11 @@
 import fs from 'node:fs';
 import { monotonicMs } from './clock.ts';
 import { TallyError } from './errors.ts';
-import { libc, openLibc } from './libc.ts';
+import { EWOULDBLOCK, libc, openLibc } from './libc.ts';
 
 const LOCK_EX = 2,
   LOCK_NB = 4,
   EINTR = 4;
-const EWOULDBLOCK = process.platform === 'darwin' ? 35 : 11;
 const POLL_MS = 20;
 
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { MemoryStore } from '../state/memory.ts';
 import type { PlanTable } from '../topology/plan.ts';
 import { Windows } from '../topology/window/windows.ts';
-import { insertTarget } from '../topology/write/window-rows.ts';
+import { insertTarget } from '../topology/write/layout.ts';
 import { addNaively, columnsOf, decodeRows, emptyValues, keyOf, ModelTable, testPlan } from './window-model.ts';
 import type { Decoded, ModelRow, ModelWindow, TestEvent, Values } from './window-model.ts';
 

@@ -10,7 +10,7 @@ import { segmentKey } from '../topology/window/segments.ts';
 import { Shelf } from '../topology/window/shelf.ts';
 import { CORRECTED } from '../topology/window/window.ts';
 import { changesLayout, rowsLayout } from '../topology/write/layout.ts';
-import { insertTarget } from '../topology/write/window-rows.ts';
+import { insertTarget } from '../topology/write/layout.ts';
 import { columnsOf, decodeRows, fairHash, testPlan } from './window-model.ts';
 import type { Decoded, TestEvent } from './window-model.ts';
 

@@ -4,7 +4,7 @@
  */
 import { CODES } from './contract/model.ts';
 import type { Code } from './contract/model.ts';
-import { BOOKS } from './write/layout.ts';
+import { BOOKS, insertTarget } from './write/layout.ts';
 import type { RowBinary } from './write/row-binary.ts';
 
 export type BookClass = 'read' | 'counted' | 'duplicate' | 'conflict' | 'quarantined';
@@ -38,7 +38,7 @@ export function assertBalanced(page: Page, where: string): void {
   if (sum !== page[READ]) throw new Error(`the books of ${where} do not balance: read ${page[READ]}, classes ${sum}`);
 }
 
-export const BOOKS_TARGET = `${BOOKS.name} (${BOOKS.columns.map((c) => `\`${c.name}\``).join(', ')})`;
+export const BOOKS_TARGET = insertTarget(BOOKS);
 
 export interface BooksOwner {
   readonly job: string;

@@ -17,7 +17,7 @@ import type { Plan } from './plan.ts';
 import { decodePosition, encodePosition, FIRST_VERSION, freshPosition, nextWatermark, POSITION_KEY } from './position.ts';
 import type { Finality, PartitionPosition, Position } from './position.ts';
 import { Windows } from './window/windows.ts';
-import { PROGRESS } from './write/layout.ts';
+import { insertTarget, PROGRESS } from './write/layout.ts';
 import { Quarantine } from './write/quarantine.ts';
 import { RowBinary } from './write/row-binary.ts';
 import { encodeOutbox, outboxKey } from '../state/outbox.ts';
@@ -25,7 +25,7 @@ import type { Store } from '../state/store.ts';
 
 /** Records that go through the stages at a time: columns of this many events stay in the second-level cache. */
 const SLICE = 4096;
-const PROGRESS_TARGET = `${PROGRESS.name} (${PROGRESS.columns.map((c) => `\`${c.name}\``).join(', ')})`;
+const PROGRESS_TARGET = insertTarget(PROGRESS);
 
 export interface ShardOptions {
   readonly plan: Plan;

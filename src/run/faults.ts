@@ -1,5 +1,4 @@
 /** Turns what the lower rooms throw into what a person is told. What is not known here is a bug and goes on as it is. */
-import { BatchError } from '../../topology/consume/cursor.ts';
 import { OverflowError } from '../../topology/window/accumulators.ts';
 import { ZoneRulesError } from '../../topology/window/windows.ts';
 import { StoreError, StoreLockedError } from '../../state/errors.ts';
@@ -25,14 +24,6 @@ export function toTallyError(error: unknown): unknown {
       error,
     );
   }
-  if (error instanceof BatchError)
-    return new TallyError(
-      'E_CORRUPT_BATCH',
-      error.message,
-      'restore the segment file from a good copy; nothing after it was counted',
-      3,
-      error,
-    );
   if (error instanceof StoreLockedError)
     return new TallyError('E_LOCKED', error.message, 'another process works on this state: stop it first', 3, error);
   if (error instanceof StoreError) {

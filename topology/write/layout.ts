@@ -17,6 +17,9 @@ export interface TableLayout {
   readonly partitionBy: string | null;
 }
 
+/** What an insert into the table begins with: its name and its columns. */
+export const insertTarget = (layout: TableLayout): string => `${layout.name} (${layout.columns.map((c) => `\`${c.name}\``).join(', ')})`;
+
 export const rowsTable = (table: string, generation: number): string => `${table}_g${generation}_rows`;
 export const changesTable = (table: string, generation: number): string => `${table}_changes_g${generation}_rows`;
 

@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto';
 import type { Code } from '../contract/model.ts';
 import type { Records } from '../consume/records.ts';
 import type { Plan } from '../plan.ts';
-import { QUARANTINE } from './layout.ts';
+import { insertTarget, QUARANTINE } from './layout.ts';
 import { RowBinary } from './row-binary.ts';
 
-export const QUARANTINE_TARGET = `${QUARANTINE.name} (${QUARANTINE.columns.map((c) => `\`${c.name}\``).join(', ')})`;
+export const QUARANTINE_TARGET = insertTarget(QUARANTINE);
 export const OVERSIZE_KEPT_BYTES = 64 * 1024;
 /** An insert is at most about this large, so that neither state nor sink sees a huge value. */
 const CHUNK_BYTES = 4 * 1024 * 1024;

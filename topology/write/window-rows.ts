@@ -5,6 +5,7 @@
 import type { Plan } from '../plan.ts';
 import type { RowShape } from '../window/accumulators.ts';
 import type { KeyTable } from '../window/keys.ts';
+import { insertTarget } from './layout.ts';
 import type { TableLayout } from './layout.ts';
 import { RowBinary } from './row-binary.ts';
 
@@ -18,8 +19,6 @@ const CHUNK_BYTES_MAX = 4 << 20,
 /** A measure takes at most a null marker and 8 bytes; before them both bounds and the shard, after them the rest of a row. */
 const MEASURE_BYTES = 9,
   FIXED_BYTES = 64;
-
-export const insertTarget = (layout: TableLayout): string => `${layout.name} (${layout.columns.map((c) => `\`${c.name}\``).join(', ')})`;
 
 const COUNT = 0,
   SUM = 1,

@@ -23,6 +23,7 @@ const STEPS = {
   format: () => tool('oxfmt', '--check', 'bin', 'scripts', 'src', 'topology', 'state', 'bench', 'test', 'vitest.config.ts'),
   'dead code': () => tool('knip', '--no-progress'),
   'generated types': isGeneratedFresh,
+  'compiled assembly': () => byNode('scripts/assembly.mjs', '--check'),
   tests: () => tool('vitest', 'run', '--silent=passed-only', ...quickTests),
 };
 

@@ -9,6 +9,8 @@ import { codecs } from '../src/log/codecs.ts';
 import { InStep } from '../src/log/in-step.ts';
 import { openLog } from '../src/log/segments.ts';
 import { verifyJob } from '../src/verify/verify-job.ts';
+import { Intake, inputsOf } from '../topology/intake.ts';
+import { OpenParcel } from '../topology/parcel.ts';
 import { Shard } from '../topology/shard.ts';
 import type { Written } from '../topology/shard.ts';
 import { MemoryTables } from './memory-tables.ts';
@@ -101,20 +103,26 @@ function play(o: Play): MemoryStore {
   for (;;) {
     const shard = new Shard({
       plan: PLAN,
-      contracts: [VIEWS, SALES],
       shard: o.shard,
       shards: o.shards,
       generation: 1,
       instance: 'i',
       hashKey: [1, 2],
       store,
-      codecs,
       topics,
+    });
+    const intake = new Intake({
+      plan: PLAN,
+      contracts: [VIEWS, SALES],
+      shards: o.shards,
+      hashKey: [1, 2],
+      codecs,
+      places: shard.position.partitions,
     });
     for (const [key, value] of store.range(OUTBOX_FROM, OUTBOX_TO)) o.tables.insert({ key, value });
     const segments = openLog(o.dir),
       source = new InStep(segments, shard.position.partitions, { untilEnd: true });
-    const isDone = life(o, shard, source, store);
+    const isDone = life(o, shard, intake, source, store);
     source.close();
     segments.close();
     if (isDone) return store;
@@ -123,7 +131,7 @@ function play(o: Play): MemoryStore {
   }
 }
 
-function life(o: Play, shard: Shard, source: InStep, store: MemoryStore): boolean {
+function life(o: Play, shard: Shard, intake: Intake, source: InStep, store: MemoryStore): boolean {
   const { r } = o;
   let acknowledged = { keys: [] as Uint8Array[], version: 0 };
   const commit = (end: boolean): boolean => {
@@ -135,7 +143,7 @@ function life(o: Play, shard: Shard, source: InStep, store: MemoryStore): boolea
       written = shard.commit({
         nowMs: 0,
         provisional: end || r(2) === 0,
-        finish: end && o.finish,
+        finishAt: end && o.finish ? shard.lastEnd() : null,
         caughtUp: source.caughtUp(),
         clockMs: null,
         acknowledged,
@@ -153,11 +161,17 @@ function life(o: Play, shard: Shard, source: InStep, store: MemoryStore): boolea
     if (r(2) === 0 || end) acknowledged = { keys: written.map((w) => w.key), version: shard.position.version };
     return true;
   };
+  const parcel = new OpenParcel(inputsOf(PLAN));
   for (let step = source.next(); step !== undefined; step = source.next()) {
-    shard.apply(shard.position.partitions[step.index]!, step.batch.bytes, step.batch.lastOffset);
+    intake.take(parcel, step.index, step.batch.bytes, step.batch.lastOffset);
     source.advance(step);
+    // Some batches go alone, some together with others.
+    if (r(2) === 0 && !parcel.isFull) continue;
+    shard.take(parcel);
+    parcel.clear();
     if (r(o.cut) === 0 && !commit(false)) return false;
   }
+  shard.take(parcel);
   return commit(true);
 }
 

@@ -1,6 +1,6 @@
 /**
  * What the gate hands on: the valid events of a slice of records of one source, as columns. The gate owns the arrays and
- * reuses them for the next slice. Nothing here is an object per event.
+ * reuses them for the next slice; a parcel holds the events of many. Nothing here is an object per event.
  *
  * 64-bit integers are two doubles: value = hi * 2^32 + lo, 0 <= lo < 2^32, -2^31 <= hi < 2^31. An absent optional field has
  * hi = NaN. A float64 input has its value in lo and hi = 0.
@@ -9,6 +9,10 @@
  * integer: 8 bytes little-endian two's complement; boolean: one byte 0 or 1.
  */
 import type { Code } from './contract/model.ts';
+
+/** Where columns stand: in the heap of one thread, or in memory that two threads see. */
+export type Allocate = (bytes: number) => ArrayBuffer | SharedArrayBuffer;
+export const onHeap: Allocate = (bytes) => new ArrayBuffer(bytes);
 
 export class EventColumns {
   count = 0;
@@ -30,18 +34,18 @@ export class EventColumns {
   readonly lo: readonly Float64Array[];
   readonly hi: readonly Float64Array[];
 
-  constructor(capacity: number, inputs: number) {
+  constructor(capacity: number, inputs: number, allocate: Allocate = onHeap) {
     this.capacity = capacity;
-    this.record = new Int32Array(capacity);
-    this.id = new Uint32Array(capacity * 4);
-    this.time = new Float64Array(capacity);
-    this.fingerprint = new Uint32Array(capacity);
-    this.keyHash = new Uint32Array(capacity);
-    this.keyEnd = new Int32Array(capacity);
-    this.keyBytes = new Uint8Array(capacity * 64);
-    this.where = new Uint32Array(capacity);
-    this.lo = Array.from({ length: inputs }, () => new Float64Array(capacity));
-    this.hi = Array.from({ length: inputs }, () => new Float64Array(capacity));
+    this.record = new Int32Array(allocate(capacity * 4));
+    this.id = new Uint32Array(allocate(capacity * 16));
+    this.time = new Float64Array(allocate(capacity * 8));
+    this.fingerprint = new Uint32Array(allocate(capacity * 4));
+    this.keyHash = new Uint32Array(allocate(capacity * 4));
+    this.keyEnd = new Int32Array(allocate(capacity * 4));
+    this.keyBytes = new Uint8Array(allocate(capacity * 64));
+    this.where = new Uint32Array(allocate(capacity * 4));
+    this.lo = Array.from({ length: inputs }, () => new Float64Array(allocate(capacity * 8)));
+    this.hi = Array.from({ length: inputs }, () => new Float64Array(allocate(capacity * 8)));
   }
 }
 

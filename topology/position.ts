@@ -77,7 +77,7 @@ export interface Finality {
   readonly caughtUp: readonly boolean[];
   /** The source's clock, once a live source has been read to its end; else null. */
   readonly clockMs: number | null;
-  /** The end of the last open window, when the input is said to be complete; else null. */
+  /** When the input is said to be complete: the last end of an open window over all shards (`lastEnd` of each), for windows are final when every shard is past them; else null. */
   readonly finishAt: number | null;
 }
 

@@ -1,18 +1,14 @@
 /**
- * The state machine of a shard: raw record batches go in, and at a commit ONE batch comes out that changes offsets, identities,
+ * The state machine of a shard: parcels of gated events go in, and at a commit ONE batch comes out that changes offsets, identities,
  * windows, books and outbox together, or not at all (P2). Pure and synchronous: files, sockets and the clock are the run's.
  * After a fault it is thrown away and opened again from the store; nothing in memory outlives a failed commit.
  */
 import { CONFLICT, DUPLICATE, EXPIRED } from './batch.ts';
-import type { EventColumns, Gate, Rejection } from './batch.ts';
+import type { Rejection } from './batch.ts';
 import { assertBalanced, BOOKS_TARGET, CONFLICTED, COUNTED, DUPLICATED, encodePage, LATE, lineOf, READ } from './books.ts';
-import { decodeBatch } from './consume/cursor.ts';
-import type { Codecs } from './consume/cursor.ts';
-import { Records } from './consume/records.ts';
-import { compileGate } from './contract/gate.ts';
-import { KeyIsId } from './contract/record-key.ts';
-import type { Contract } from './contract/model.ts';
+import type { Records } from './consume/records.ts';
 import { Dedup } from './dedup/dedup.ts';
+import type { Parcel } from './parcel.ts';
 import type { Plan } from './plan.ts';
 import { decodePosition, encodePosition, FIRST_VERSION, freshPosition, nextWatermark, POSITION_KEY } from './position.ts';
 import type { Finality, PartitionPosition, Position } from './position.ts';
@@ -23,33 +19,24 @@ import { RowBinary } from './write/row-binary.ts';
 import { encodeOutbox, outboxKey } from '../state/outbox.ts';
 import type { Store } from '../state/store.ts';
 
-/** Records that go through the stages at a time: columns of this many events stay in the second-level cache. */
-const SLICE = 4096;
 const PROGRESS_TARGET = insertTarget(PROGRESS);
 
 export interface ShardOptions {
   readonly plan: Plan;
-  /** In the order of plan.sources. */
-  readonly contracts: readonly Contract[];
   readonly shard: number;
   readonly shards: number;
   readonly generation: number;
   readonly instance: string;
   readonly hashKey: readonly [number, number];
   readonly store: Store;
-  readonly codecs: Codecs;
   /** The partitions of this shard, used when the state is new; else the state's own are kept. */
   readonly topics: readonly { source: number; topic: string; partitions: readonly number[] }[];
   readonly memoryBytesMax?: number;
 }
-export interface CommitOrder extends Omit<Finality, 'finishAt'> {
+export interface CommitOrder extends Finality {
   readonly nowMs: number;
   /** Open windows' changed rows are written too. */
   readonly provisional: boolean;
-  /** The input is complete: the watermark goes to the last open window's end. */
-  readonly finish: boolean;
-  /** With `finish`: the last end over all shards (`lastEnd` of each), for windows are final when every shard is past them. */
-  readonly finishAt?: number;
   /** Outbox keys that ClickHouse has acknowledged since the last commit, and the version they are whole up to. */
   readonly acknowledged: { readonly keys: readonly Uint8Array[]; readonly version: number };
 }
@@ -61,16 +48,11 @@ export interface Written {
 export class Shard {
   readonly position: Position;
   private readonly o: ShardOptions;
-  private readonly gates: readonly Gate[];
-  /** Asked with several shards: a resend must reach the shard of its original. */
-  private readonly keyIsId: KeyIsId | null;
   private readonly dedup: Dedup;
   private readonly windows: Windows;
   private readonly quarantine: Quarantine;
-  private readonly records = new Records();
-  private readonly verdict = new Uint8Array(SLICE);
-  private readonly late = new Uint8Array(SLICE);
-  private readonly rejected: Rejection[] = [];
+  private verdict = new Uint8Array(0);
+  private late = new Uint8Array(0);
   private readonly dirty = new Set<PartitionPosition>();
   private readonly rows = new RowBinary();
   /** Records since the last commit. */
@@ -80,10 +62,6 @@ export class Shard {
     this.o = o;
     const stored = o.store.get(POSITION_KEY);
     this.position = stored === undefined ? freshPosition(o.topics) : decodePosition(stored);
-    this.gates = o.contracts.map((contract, source) =>
-      compileGate(contract, o.plan, source, o.hashKey, { keyField: o.shards > 1 ? o.plan.producerKey : null }),
-    );
-    this.keyIsId = o.shards > 1 && o.plan.producerKey === null ? new KeyIsId(o.hashKey) : null;
     const memory = o.memoryBytesMax === undefined ? {} : { memoryBytesMax: o.memoryBytesMax };
     this.dedup = new Dedup({ store: o.store, horizonMs: o.plan.horizonMs, hashKey: o.hashKey, ...memory });
     this.windows = new Windows({ plan: o.plan, shard: o.shard, generation: o.generation, store: o.store });
@@ -97,42 +75,38 @@ export class Shard {
     return this.quarantine.bytes + this.windows.stats().pendingBytes;
   }
 
-  /** Takes one whole record batch of the partition; records below its offset have been read before and are skipped. */
-  apply(p: PartitionPosition, raw: Uint8Array, lastOffset: number): void {
-    decodeBatch(raw, this.records, this.o.codecs);
-    const records = this.records;
-    let from = 0;
-    while (from < records.count && records.offset[from]! < p.offset) from++;
-    for (; from < records.count; from += SLICE) this.slice(p, from, Math.min(from + SLICE, records.count));
-    p.offset = lastOffset + 1;
-    this.dirty.add(p);
-  }
-
-  /** Offset of a record of the batch that was applied last. */
-  offsetOf(record: number): number {
-    return this.records.offset[record]!;
-  }
-
-  private slice(p: PartitionPosition, from: number, to: number): void {
-    this.rejected.length = 0;
-    const records = this.records,
-      events = this.gates[p.source]!.scan(records, from, to, this.rejected);
-    this.keyIsId?.check(events, records);
-    p.page[READ]! += to - from;
-    this.pendingRecords += to - from;
-    for (const r of this.rejected) this.turnAway(p, r.record, lineOf(r.code), r);
+  /** Counts what is in the parcel: record by record in its order, whatever stood in one parcel with it. */
+  take(parcel: Parcel): void {
+    const { records, events, rejected } = parcel;
+    if (this.verdict.length < events.count) {
+      this.verdict = new Uint8Array(2 * events.count);
+      this.late = new Uint8Array(2 * events.count);
+    }
     this.dedup.admit(events, this.verdict);
     this.late.fill(0, 0, events.count);
-    this.windows.add(p.source, events, this.verdict, { topic: p.topic, partition: p.partition, records }, this.late);
-    this.tally(p, events);
+    let event = 0,
+      next = 0;
+    for (const piece of parcel.pieces) {
+      const p = this.position.partitions[piece.place]!;
+      p.page[READ]! += piece.to - piece.from;
+      this.pendingRecords += piece.to - piece.from;
+      for (; next < rejected.length && rejected[next]!.record < piece.to; next++)
+        this.turnAway(p, records, rejected[next]!.record, lineOf(rejected[next]!.code), rejected[next]!);
+      const origin = { topic: p.topic, partition: p.partition, records };
+      this.windows.add(p.source, events, this.verdict, origin, this.late, event, piece.events);
+      this.tally(p, parcel, event, piece.events);
+      p.offset = piece.nextOffset;
+      this.dirty.add(p);
+      event = piece.events;
+    }
   }
 
-  private turnAway(p: PartitionPosition, record: number, line: number, why: Omit<Rejection, 'record'>): void {
+  private turnAway(p: PartitionPosition, records: Records, record: number, line: number, why: Omit<Rejection, 'record'>): void {
     p.page[line]!++;
-    this.quarantine.add(p.source, p.partition, this.records, record, why.code, why.field, why.detail, this.position.version + 1);
+    this.quarantine.add(p.source, p.partition, records, record, why.code, why.field, why.detail, this.position.version + 1);
   }
 
-  private tally(p: PartitionPosition, events: EventColumns): void {
+  private tally(p: PartitionPosition, { records, events }: Parcel, from: number, to: number): void {
     const { plan } = this.o,
       { verdict, late } = this,
       { time } = events;
@@ -140,18 +114,18 @@ export class Shard {
       countedLate = 0,
       duplicates = 0,
       high = p.high;
-    for (let i = 0; i < events.count; i++) {
+    for (let i = from; i < to; i++) {
       const v = verdict[i]!;
       if (v !== EXPIRED && time[i]! > high) high = time[i]!;
       if (v === DUPLICATE) duplicates++;
       else if (v === CONFLICT)
-        this.turnAway(p, events.record[i]!, CONFLICTED, {
+        this.turnAway(p, records, events.record[i]!, CONFLICTED, {
           code: 'ID_CONFLICT',
           field: plan.id,
           detail: 'the same id was counted before with another content',
         });
       else if (v === EXPIRED)
-        this.turnAway(p, events.record[i]!, lineOf('EXPIRED'), {
+        this.turnAway(p, records, events.record[i]!, lineOf('EXPIRED'), {
           code: 'EXPIRED',
           field: plan.time,
           detail: `older than the horizon: its hour is forgotten`,
@@ -182,8 +156,7 @@ export class Shard {
   }
 
   private watermark(order: CommitOrder): number {
-    const finishAt = order.finish ? Math.max(order.finishAt ?? -1, this.lastEnd()) : null;
-    return nextWatermark(this.position, this.o.plan.outOfOrderMs, { caughtUp: order.caughtUp, clockMs: order.clockMs, finishAt });
+    return nextWatermark(this.position, this.o.plan.outOfOrderMs, order);
   }
 
   /** Makes everything since the last commit durable; what ClickHouse must be told comes back, in order. */

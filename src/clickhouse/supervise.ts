@@ -2,6 +2,7 @@
  * Keeps an embedded engine alive for as long as a run lasts: whatever ends it, it is started again over the same directory, on the same
  * port and with the same passwords if it can be, so that clients only have to ask again. Starts that fail again and again are the end.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startEngine } from './engine.ts';
 import type { Endpoint, Engine, EngineOptions } from './engine.ts';
 import type { Connection } from './connection.ts';
@@ -72,5 +73,3 @@ export async function superviseEngine(o: SuperviseOptions): Promise<SupervisedEn
     },
   };
 }
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -7,6 +7,7 @@ import { crc32c } from '@node-rs/crc32';
 import { BatchError } from '../../topology/consume/batch-error.ts';
 import { GZIP, LZ4, NONE, SNAPPY, ZSTD } from '../../topology/consume/batch-header.ts';
 import type { Codecs } from '../../topology/consume/cursor.ts';
+import { Lz4Blocks } from './lz4-block.ts';
 import { lz4Deflate, lz4Inflate, tooLarge } from './lz4-frame.ts';
 import { snappyInflate } from './snappy.ts';
 
@@ -16,24 +17,30 @@ export const COMPRESSIONS: readonly Compression[] = ['none', 'lz4', 'zstd'];
 /** zlib inflates in pieces of this size; with its own 16 KiB a batch of a MiB costs a third more. */
 const CHUNK_BYTES = 1024 * 1024;
 
-export const codecs: Codecs = { crc32c: (bytes) => crc32c(bytes), inflate };
-
-function inflate(compression: number, bytes: Uint8Array, maxBytes: number): Uint8Array {
-  switch (compression) {
-    case NONE:
-      return bytes;
-    case LZ4:
-      return lz4Inflate(bytes, maxBytes);
-    case ZSTD:
-      return bounded(zlib.zstdDecompressSync, bytes, maxBytes);
-    case GZIP:
-      return bounded(zlib.gunzipSync, bytes, maxBytes);
-    case SNAPPY:
-      return snappyInflate(bytes, maxBytes);
-    default:
-      throw new BatchError('unsupported', `compression ${compression} is unknown`);
-  }
+/** The codecs of a thread. Batches are inflated in place when their records stand in the arena of `lz4`. */
+export function codecsWith(lz4: Lz4Blocks): Codecs {
+  return {
+    crc32c: (bytes) => crc32c(bytes),
+    inflate(compression, bytes, into, maxBytes) {
+      switch (compression) {
+        case NONE:
+          return into.append(bytes);
+        case LZ4:
+          return lz4Inflate(lz4, bytes, into, maxBytes);
+        case ZSTD:
+          return into.append(bounded(zlib.zstdDecompressSync, bytes, maxBytes));
+        case GZIP:
+          return into.append(bounded(zlib.gunzipSync, bytes, maxBytes));
+        case SNAPPY:
+          return into.append(snappyInflate(bytes, maxBytes));
+        default:
+          throw new BatchError('unsupported', `compression ${compression} is unknown`);
+      }
+    },
+  };
 }
+
+export const codecs: Codecs = codecsWith(new Lz4Blocks());
 
 function bounded(
   read: (bytes: Uint8Array, options: { maxOutputLength: number; chunkSize: number }) => Uint8Array,

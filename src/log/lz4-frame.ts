@@ -1,11 +1,14 @@
 /**
- * LZ4 frames over a native block codec. The frame is walked here because the library's own frame reader costs seven times its
- * block reader, and because a bound must hold before anything is inflated. Read: any frame (linked or independent blocks).
+ * LZ4 frames over a block codec each way. The frame is walked here because a bound must hold before anything is inflated. Read: any
+ * frame (linked or independent blocks).
  * Written: independent blocks of up to 4 MiB with the content's size, as Kafka's clients want them. Checksums inside the frame
  * are not asked again: the batch's CRC covers every byte.
  */
-import { compressSync, uncompressSync } from 'lz4-napi';
+import { compressSync } from 'lz4-napi';
 import { BatchError } from '../../topology/consume/batch-error.ts';
+import type { Records } from '../../topology/consume/records.ts';
+import { BLOCK_BYTES_MAX, SLACK_BYTES } from './lz4-block.ts';
+import type { Lz4Blocks } from './lz4-block.ts';
 import { xxh32Short } from './xxh32.ts';
 
 const MAGIC = 0x184d2204;
@@ -15,9 +18,8 @@ const BLOCK_CHECKSUM = 0x10,
   DICTIONARY = 0x01,
   INDEPENDENT = 0x20,
   VERSION_1 = 0x40;
-const BLOCK_MAX = 4 * 1024 * 1024;
-/** A linked block may look back this far. */
-const WINDOW_BYTES = 64 * 1024;
+/** What Lz4Blocks says when a block yields more than it may. */
+const TOO_LARGE = -2;
 const STORED = 0x80000000;
 
 interface FrameHead {
@@ -29,60 +31,42 @@ interface FrameHead {
   readonly contentSize: number;
 }
 
-export function lz4Inflate(frame: Uint8Array, maxBytes: number): Uint8Array {
+/** Appends what the frame holds. */
+export function lz4Inflate(lz4: Lz4Blocks, frame: Uint8Array, into: Records, maxBytes: number): void {
   const b = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
-  const head = readHead(b);
+  const head = readHead(b),
+    start = into.used;
   if (head.contentSize > maxBytes) throw tooLarge(maxBytes);
-  const parts: Uint8Array[] = [];
-  let at = head.blocksFrom,
-    total = 0;
+  let at = head.blocksFrom;
   for (;;) {
     if (at + 4 > b.length) throw damaged('it ends in the middle');
     const word = b.readUInt32LE(at),
       size = (word & ~STORED) >>> 0;
     if (word === 0) break;
     if (size > head.blockMax || at + 4 + size > b.length) throw damaged(`a block of ${size} bytes`);
-    const left = maxBytes - total;
-    if (left <= 0 && size > 0) throw tooLarge(maxBytes);
-    const part = word >= STORED ? b.subarray(at + 4, at + 4 + size) : inflateBlock(b, at, size, left, head, parts);
-    if (part === undefined || part.length > left) throw tooLarge(maxBytes);
-    total += part.length;
-    parts.push(part);
+    const left = maxBytes - (into.used - start),
+      block = b.subarray(at + 4, at + 4 + size);
+    if (word < STORED) inflateBlock(lz4, block, into, head, start, maxBytes);
+    else if (size > left) throw tooLarge(maxBytes);
+    else into.append(block);
     at += 4 + size + (head.blockChecksum ? 4 : 0);
   }
   if (at + 4 + (head.contentChecksum ? 4 : 0) !== b.length) throw damaged('bytes follow its end');
+  const total = into.used - start;
   if (head.contentSize >= 0 && total !== head.contentSize) throw damaged(`it holds ${total} bytes, not ${head.contentSize}`);
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts, total);
 }
 
-/**
- * The block reader wants the room it may use just before the block: where the frame has the block's size. It is put back.
- * Undefined: more than `left` bytes would come out.
- */
-function inflateBlock(b: Buffer, at: number, size: number, left: number, head: FrameHead, before: Uint8Array[]): Uint8Array | undefined {
-  const room = Math.min(head.blockMax, left);
-  const known = head.contentSize >= 0 && head.contentSize <= head.blockMax && before.length === 0 ? head.contentSize : room;
-  // An LZ4 byte yields at most 255: a small block needs no big room.
-  b.writeUInt32LE(Math.min(known, size * 255 + 64), at);
-  try {
-    const packed = b.subarray(at, at + 4 + size);
-    return head.independent || before.length === 0 ? uncompressSync(packed) : uncompressSync(packed, windowOf(before));
-  } catch (cause) {
-    if (/too small/.test((cause as Error).message) && room < head.blockMax) return undefined;
-    throw damaged((cause as Error).message, cause);
-  } finally {
-    b.writeUInt32LE(size, at);
-  }
-}
-
-function windowOf(parts: Uint8Array[]): Buffer {
-  const tail: Uint8Array[] = [];
-  for (let i = parts.length - 1, bytes = 0; i >= 0 && bytes < WINDOW_BYTES; i--) {
-    tail.unshift(parts[i]!);
-    bytes += parts[i]!.length;
-  }
-  const all = Buffer.concat(tail);
-  return all.subarray(Math.max(0, all.length - WINDOW_BYTES));
+function inflateBlock(lz4: Lz4Blocks, packed: Uint8Array, into: Records, head: FrameHead, start: number, maxBytes: number): void {
+  const before = into.used - start,
+    left = maxBytes - before;
+  // What is known of the contents, so that no more room is asked for than they need: a byte yields at most 255.
+  const known = head.contentSize < 0 ? Infinity : head.contentSize - before,
+    most = Math.max(0, Math.min(head.blockMax, left, known, packed.length * 255));
+  into.reserveBytes(most + SLACK_BYTES);
+  const made = lz4.inflate(packed, into.bytes, into.used, most, head.independent ? into.used : start);
+  if (made >= 0) into.used += made;
+  else if (made === TOO_LARGE && most === left && left < head.blockMax) throw tooLarge(maxBytes);
+  else throw damaged(made === TOO_LARGE ? `a block yields more than ${most} bytes` : 'a block contradicts itself');
 }
 
 function readHead(b: Buffer): FrameHead {
@@ -113,8 +97,8 @@ export function lz4Deflate(bytes: Buffer<ArrayBuffer>): Buffer[] {
   head.writeUInt32LE(bytes.length, 6);
   head[14] = (xxh32Short(head, 4, 14) >>> 8) & 0xff;
   const parts: Buffer[] = [head];
-  for (let at = 0; at < bytes.length; at += BLOCK_MAX) {
-    const block = bytes.subarray(at, Math.min(bytes.length, at + BLOCK_MAX)),
+  for (let at = 0; at < bytes.length; at += BLOCK_BYTES_MAX) {
+    const block = bytes.subarray(at, Math.min(bytes.length, at + BLOCK_BYTES_MAX)),
       packed = compressSync(block);
     if (packed.length - 4 < block.length) {
       packed.writeUInt32LE(packed.length - 4, 0);

@@ -2,7 +2,8 @@
 import { OverflowError } from '../../topology/window/accumulators.ts';
 import { ZoneRulesError } from '../../topology/window/windows.ts';
 import { StoreError, StoreLockedError } from '../../state/errors.ts';
-import { TallyError } from '../errors.ts';
+import { EXIT_BUG, TallyError } from '../errors.ts';
+import type { Told } from './messages.ts';
 
 export function toTallyError(error: unknown): unknown {
   if (error instanceof TallyError) return error;
@@ -38,4 +39,19 @@ export function toTallyError(error: unknown): unknown {
       : new TallyError('E_STATE', error.message, 'the state is as it was at the last commit; see to the disk and start again', 3, error);
   }
   return error;
+}
+
+/** What another thread is told of an error; `faultOf` makes an error of it again. */
+export function told(cause: unknown): Told {
+  const error = toTallyError(cause);
+  const stack = error instanceof Error ? (error.stack ?? '') : String(error);
+  if (error instanceof TallyError) return { code: error.code, sentence: error.message, hint: error.hint, exit: error.exit, stack };
+  return { code: 'E_BUG', sentence: error instanceof Error ? error.message : String(error), hint: '', exit: EXIT_BUG, stack };
+}
+
+export function faultOf(told: Told): Error {
+  if (told.code !== 'E_BUG') return new TallyError(told.code, told.sentence, told.hint, told.exit);
+  const bug = new Error(told.sentence);
+  bug.stack = told.stack;
+  return bug;
 }

@@ -1,14 +1,12 @@
 /**
- * Feeds one shard: reads its partitions in step, applies batch after batch, commits by events, bytes or time, and lets the drain
- * write to ClickHouse meanwhile. Asynchrony lives here, at the batches' edges, and nowhere below.
+ * Feeds one shard: takes parcel after parcel, commits by events, bytes or time, and lets the drain write to ClickHouse meanwhile.
+ * Asynchrony lives here, at the parcels' edges, and nowhere below.
  */
-import { RecordKeyError } from '../../topology/contract/record-key.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Shard, Written } from '../../topology/shard.ts';
 import { nowMs, monotonicMs } from '../clock.ts';
-import { TallyError } from '../errors.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
-import { placedFault } from '../log/faults.ts';
-import type { InStep } from '../log/in-step.ts';
+import type { Inlet } from './inlet.ts';
 
 /** While behind, readers of the tables may wait this long for open windows' rows. */
 const PROVISIONAL_MS = 10_000;
@@ -16,14 +14,12 @@ const PROVISIONAL_MS = 10_000;
 const COMMIT_MS = 2_000;
 /** Caught up: what came in is committed and sent this soon. */
 const CAUGHT_UP_MS = 200;
-/** A shard sleeps this long when the log has nothing new. */
+/** Without a parcel the loop looks this often at what else is due. */
 const IDLE_MS = 25;
-/** Other work of the thread (sockets) gets its turn this often. */
-const TURN_MS = 20;
 /** The clock moves the watermark of an idle source in steps, so that a log without news costs a commit now and then, not five a second. */
 const CLOCK_STEP_MS = 10_000;
 /** Quarantined records and late-touched windows wait in memory for a commit. */
-const PENDING_BYTES_MAX = 64 * 1024 * 1024;
+const PENDING_BYTES_MAX = 192 * 1024 * 1024;
 /** Unsent bytes at which the source is paused; it goes on at half of it. */
 export const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
 /** An orderly stop waits this long for ClickHouse; what is unsent then is sent by the next run. */
@@ -31,7 +27,7 @@ const STOP_DRAIN_MS = 5_000;
 
 export interface LoopOptions {
   readonly shard: Shard;
-  readonly source: InStep;
+  readonly inlet: Inlet;
   readonly drain: OutboxDrain;
   readonly untilEnd: boolean;
   readonly finish: boolean;
@@ -59,43 +55,28 @@ export class ShardLoop {
 
   /** Until the end that the log had at the start, or until it is told to stop. */
   async run(): Promise<void> {
-    let turn = monotonicMs();
-    while (!this.stopping) {
+    const { inlet, shard } = this.o;
+    while (!this.stopping && !inlet.isAtEnd) {
       await this.waitForSink();
-      const took = this.takeBatch();
-      if (!took && this.o.untilEnd) break;
-      if (this.commitDue(took)) this.commit(!took, false);
-      if (!took) await sleep(IDLE_MS);
-      else if (monotonicMs() - turn >= TURN_MS) await turnOver();
-      else continue;
-      turn = monotonicMs();
+      const parcel = await inlet.next(IDLE_MS);
+      if (parcel !== undefined) {
+        shard.take(parcel);
+        inlet.free(parcel);
+      }
+      if (this.commitDue()) this.commit(inlet.isIdle, false);
     }
     await this.end();
   }
 
-  private takeBatch(): boolean {
-    const { shard, source } = this.o;
-    const next = source.next();
-    if (next === undefined) return false;
-    try {
-      shard.apply(shard.position.partitions[next.index]!, next.batch.bytes, next.batch.lastOffset);
-    } catch (error) {
-      if (error instanceof RecordKeyError) throw keyFault(error, next.topic, next.partition, shard.offsetOf(error.record));
-      throw placedFault(error, next.topic, next.partition, next.batch.baseOffset);
-    }
-    source.advance(next);
-    return true;
-  }
-
-  private commitDue(took: boolean): boolean {
-    const { shard, commitEvents } = this.o,
+  private commitDue(): boolean {
+    const { shard, inlet, commitEvents } = this.o,
       since = monotonicMs() - this.lastCommit;
     if (shard.pendingRecords >= commitEvents || shard.pendingBytes >= PENDING_BYTES_MAX) return true;
-    return since >= (took ? COMMIT_MS : CAUGHT_UP_MS);
+    return since >= (inlet.isIdle ? CAUGHT_UP_MS : COMMIT_MS);
   }
 
   private commit(caughtUp: boolean, atEnd: boolean, finishAt: number | null = null): void {
-    const { shard, source, drain, untilEnd } = this.o,
+    const { shard, inlet, drain, untilEnd } = this.o,
       now = monotonicMs();
     this.lastCommit = now;
     const isDue = caughtUp || now - this.lastProvisional >= PROVISIONAL_MS;
@@ -104,10 +85,9 @@ export class ShardLoop {
     const order = {
       nowMs: nowMs(),
       provisional,
-      finish: finishAt !== null,
-      finishAt: finishAt ?? -1,
-      caughtUp: source.caughtUp(),
-      clockMs: untilEnd ? null : Math.floor(nowMs() / CLOCK_STEP_MS) * CLOCK_STEP_MS,
+      caughtUp: inlet.caughtUp,
+      clockMs: untilEnd ? null : Math.floor(inlet.idleAtMs / CLOCK_STEP_MS) * CLOCK_STEP_MS,
+      finishAt,
       acknowledged: drain.takeAcknowledged(),
     };
     if (!shard.needsCommit(order)) return;
@@ -129,7 +109,7 @@ export class ShardLoop {
 
   /** The last commit, what is unsent to ClickHouse, and the acknowledgement of that into the state. */
   private async end(): Promise<void> {
-    const { drain, shard, source } = this.o;
+    const { drain, shard, inlet } = this.o;
     let finishAt: number | null = null;
     if (this.o.finish && !this.stopping) {
       // The others may take a while yet; what this one has read is safe and shown meanwhile.
@@ -137,7 +117,7 @@ export class ShardLoop {
       finishAt = await Promise.race([this.o.agree(shard.lastEnd()), this.stopped.promise]);
     }
     this.commit(false, true, finishAt);
-    source.close();
+    await inlet.close();
     if (this.stopping) await Promise.race([drain.drained(), sleep(STOP_DRAIN_MS)]);
     else await drain.drained();
     await drain.stop();
@@ -145,16 +125,3 @@ export class ShardLoop {
     if (acknowledged.keys.length > 0) shard.acknowledge(acknowledged);
   }
 }
-
-function keyFault(error: RecordKeyError, topic: string, partition: number, offset: number): TallyError {
-  return new TallyError(
-    'E_KEY',
-    `${topic}, partition ${partition}, offset ${offset}: ${error.message}; with several shards its resend may reach another one and be counted twice`,
-    'let producers key by the event id (UUIDs in lower case), name their key with .dedupe({ producerKey }), or run with --shards 1',
-    3,
-    error,
-  );
-}
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const turnOver = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

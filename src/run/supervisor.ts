@@ -9,6 +9,7 @@ import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
 import { TallyError, usage } from '../errors.ts';
 import { openLog } from '../log/segments.ts';
 import type { FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
+import { faultOf } from './faults.ts';
 import { forgetState, GENERATION, shardsOnDisk } from './places.ts';
 import { loadJob } from './load-job.ts';
 import type { LoadedJob } from './load-job.ts';
@@ -286,11 +287,4 @@ class Crew {
     await Promise.all(this.exits);
     clearTimeout(late);
   }
-}
-
-function faultOf(m: Extract<FromWorker, { kind: 'failed' }>): Error {
-  if (m.code !== 'E_BUG') return new TallyError(m.code, m.sentence, m.hint, m.exit);
-  const bug = new Error(m.sentence);
-  bug.stack = m.stack;
-  return bug;
 }

@@ -1,4 +1,5 @@
 /** The ClickHouse of a run: the embedded engine, or a server elsewhere; its tables made and found to belong to this state. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Plan } from '../../topology/plan.ts';
 import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
 import { checkInstance } from '../clickhouse/instance.ts';
@@ -59,7 +60,7 @@ const ASK_MS_MAX = 15_000,
 
 /** Refuses tables that do not belong to this state, then makes and migrates what is missing. */
 export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
-  for (const end = monotonicMs() + ASK_MS_MAX; ; await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))) {
+  for (const end = monotonicMs() + ASK_MS_MAX; ; await sleep(ASK_AGAIN_MS)) {
     try {
       if (!tables.isEmbedded) await makeDatabase(tables.endpoint);
       return await fitOnce(tables.endpoint, b, opened);

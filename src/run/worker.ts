@@ -10,12 +10,9 @@ import { POSITION_KEY } from '../../topology/position.ts';
 import { Shard } from '../../topology/shard.ts';
 import { OutboxDrain } from '../clickhouse/drain.ts';
 import { Sink } from '../clickhouse/sink.ts';
-import { TallyError } from '../errors.ts';
-import { codecs } from '../log/codecs.ts';
-import { InStep } from '../log/in-step.ts';
-import type { Log } from '../log/port.ts';
 import { openLog } from '../log/segments.ts';
-import { toTallyError } from './faults.ts';
+import { told } from './faults.ts';
+import { Inlet } from './inlet.ts';
 import type { ClickHouseEndpoint, FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
 import { shardDir } from './places.ts';
 import { ShardLoop } from './shard-loop.ts';
@@ -38,9 +35,9 @@ interface OpenShard {
   readonly fresh: boolean;
   readonly store: Store;
   readonly shard: Shard;
+  readonly hashKey: readonly [number, number];
   loop?: ShardLoop;
   drain?: OutboxDrain;
-  source?: InStep;
 }
 
 async function openShard(index: number): Promise<OpenShard> {
@@ -64,17 +61,15 @@ async function openShard(index: number): Promise<OpenShard> {
   if (isNew) writeMeta(store, meta);
   const shard = new Shard({
     plan: order.plan,
-    contracts: order.contracts,
     shard: index,
     shards: order.shards,
     generation: order.generation,
     instance: order.instance,
     hashKey: meta.hashKey,
     store,
-    codecs,
     topics: slices(index),
   });
-  return { index, fresh: shard.position.committedAt === 0, store, shard };
+  return { index, fresh: shard.position.committedAt === 0, store, shard, hashKey: meta.hashKey };
 }
 
 /** Of every topic that the job reads, the partitions p with p mod S = i. */
@@ -86,16 +81,16 @@ function slices(index: number): { source: number; topic: string; partitions: num
   }));
 }
 
-function start(open: OpenShard, log: Log, endpoint: ClickHouseEndpoint): Promise<void> {
-  const { shard, store } = open;
+function start(open: OpenShard, endpoint: ClickHouseEndpoint): Promise<void> {
+  const { shard, store, hashKey } = open,
+    { plan, contracts, shards, logDir, untilEnd } = order;
   const sink = new Sink(endpoint);
-  open.source = new InStep(log, shard.position.partitions, { untilEnd: order.untilEnd });
   open.drain = new OutboxDrain({ sink, store, onTrouble: (sentence) => say({ kind: 'trouble', sentence }) });
   open.loop = new ShardLoop({
     shard,
-    source: open.source,
+    inlet: new Inlet({ plan, contracts, hashKey, shards, logDir, untilEnd, places: shard.position.partitions }),
     drain: open.drain,
-    untilEnd: order.untilEnd,
+    untilEnd,
     finish: order.finish,
     commitEvents: order.commitEvents,
     agree,
@@ -130,7 +125,7 @@ async function main(): Promise<void> {
   say({ kind: 'opened', shards: status() });
   const endpoint = await go;
   const timer = setInterval(() => say({ kind: 'status', shards: status() }), STATUS_MS);
-  if (endpoint !== undefined && !isStopped) await Promise.all(opened.map((o) => start(o, log, endpoint)));
+  if (endpoint !== undefined && !isStopped) await Promise.all(opened.map((o) => start(o, endpoint)));
   clearInterval(timer);
   const ended = status();
   for (const o of opened) await o.store.close();
@@ -140,10 +135,6 @@ async function main(): Promise<void> {
 }
 
 main().catch((cause: unknown) => {
-  const error = toTallyError(cause);
-  const stack = error instanceof Error ? (error.stack ?? '') : String(error);
-  if (error instanceof TallyError)
-    say({ kind: 'failed', code: error.code, sentence: error.message, hint: error.hint, exit: error.exit, stack });
-  else say({ kind: 'failed', code: 'E_BUG', sentence: error instanceof Error ? error.message : String(error), hint: '', exit: 70, stack });
+  say({ kind: 'failed', ...told(cause) });
   setTimeout(() => process.exit(1), 100);
 });

@@ -1,7 +1,7 @@
 /**
- * Decodes ONE Kafka record batch (v2): raw bytes in, columns of its records out, in one pass without an object per record.
+ * Decodes Kafka record batches (v2), one a call: raw bytes in, columns of its records out, in one pass without an object per record.
  * The checksum is asked before anything behind it is believed; every length is checked against what holds it; a batch that
- * contradicts itself is a BatchError, never a guess. Uncompressed records stay in the caller's bytes; headers are skipped.
+ * contradicts itself is a BatchError, never a guess, and leaves what was there before as it was. Headers are skipped.
  */
 import { BatchError } from './batch-error.ts';
 import {
@@ -22,7 +22,6 @@ import {
   MAGIC,
   MAGIC_AT,
   MAX_TIMESTAMP_AT,
-  NONE,
   PREFIX_BYTES,
   uint32At,
   ZSTD,
@@ -34,7 +33,8 @@ export { BatchError } from './batch-error.ts';
 /** What a batch needs from outside; `inflate` throws a BatchError when the bytes are damaged or become more than `maxBytes`. */
 export interface Codecs {
   crc32c(bytes: Uint8Array): number;
-  inflate(compression: number, bytes: Uint8Array, maxBytes: number): Uint8Array;
+  /** Appends what the bytes hold. */
+  inflate(compression: number, bytes: Uint8Array, into: Records, maxBytes: number): void;
 }
 export interface BatchLimits {
   readonly inflatedBytesMax: number;
@@ -45,9 +45,14 @@ export const DEFAULT_LIMITS: BatchLimits = { inflatedBytesMax: 256 * 1024 * 1024
 /** Length, attributes, two deltas, key length, value length, header count: a byte each. */
 const RECORD_BYTES_MIN = 7;
 
-/** Fills `out` (0 records for a control batch, which uses up its offsets all the same). */
+/** The batch's records alone. */
 export function decodeBatch(raw: Uint8Array, out: Records, codecs: Codecs, limits: BatchLimits = DEFAULT_LIMITS): BatchKind {
-  out.count = 0;
+  out.clear();
+  return appendBatch(raw, out, codecs, limits);
+}
+
+/** The batch's records behind those that are there: none of a control batch, which uses up its offsets all the same. */
+export function appendBatch(raw: Uint8Array, out: Records, codecs: Codecs, limits: BatchLimits = DEFAULT_LIMITS): BatchKind {
   const base = checkHeader(raw, codecs);
   const attributes = int16At(raw, ATTRIBUTES_AT);
   if ((attributes & CONTROL) !== 0) return 'control';
@@ -55,25 +60,21 @@ export function decodeBatch(raw: Uint8Array, out: Records, codecs: Codecs, limit
     lastDelta = int32At(raw, LAST_OFFSET_DELTA_AT);
   if (count < 0 || lastDelta < 0 || count > lastDelta + 1)
     throw new BatchError('malformed', `the header counts ${count} records over ${lastDelta + 1} offsets`, base);
+  const from = out.used;
   try {
     const compression = attributes & COMPRESSION_MASK;
-    let bytes = raw,
-      from = HEADER_BYTES;
-    if (compression !== NONE) {
-      if (compression > ZSTD) throw new BatchError('unsupported', `compression ${compression} is unknown`);
-      bytes = codecs.inflate(compression, raw.subarray(HEADER_BYTES), limits.inflatedBytesMax);
-      from = 0;
-    }
-    if (count * RECORD_BYTES_MIN > bytes.length - from) throw malformed(`${count} records do not fit into ${bytes.length - from} bytes`);
+    if (compression > ZSTD) throw new BatchError('unsupported', `compression ${compression} is unknown`);
+    codecs.inflate(compression, raw.subarray(HEADER_BYTES), out, limits.inflatedBytesMax);
+    if (count * RECORD_BYTES_MIN > out.used - from) throw malformed(`${count} records do not fit into ${out.used - from} bytes`);
     out.reserve(count);
-    out.bytes = bytes;
     const time = (attributes & APPEND_TIME) === 0 ? int64At(raw, BASE_TIMESTAMP_AT) : int64At(raw, MAX_TIMESTAMP_AT);
-    fill(out, bytes, from, count, base, lastDelta, time, (attributes & APPEND_TIME) === 0 ? 1 : 0);
+    fill(out, from, count, base, lastDelta, time, (attributes & APPEND_TIME) === 0 ? 1 : 0);
   } catch (error) {
+    out.used = from;
     if (error instanceof BatchError) error.offset = base;
     throw error;
   }
-  out.count = count;
+  out.count += count;
   return 'data';
 }
 
@@ -98,26 +99,18 @@ function malformed(what: string): BatchError {
 }
 
 /**
- * The one loop over every record of the log. Varints of one byte are read in place (nearly all); a longer one leaves its end in
- * `cursor`. `scaleTime` 0: the log's append time stands for every record.
+ * The one loop over every record of the log, whose bytes are those from `from` on. Varints of one byte are read in place (nearly all); a
+ * longer one leaves its end in `cursor`. `scaleTime` 0: the log's append time stands for every record.
  */
 // oxlint-disable-next-line max-lines-per-function -- one pass in one loop: what is called per record is felt in every figure
-function fill(
-  out: Records,
-  bytes: Uint8Array,
-  from: number,
-  count: number,
-  base: number,
-  lastDelta: number,
-  time: number,
-  scaleTime: number,
-): void {
-  const { offset, timestamp, keyStart, keyEnd, valueStart, valueEnd } = out,
-    size = bytes.length;
+function fill(out: Records, from: number, count: number, base: number, lastDelta: number, time: number, scaleTime: number): void {
+  const { bytes, offset, timestamp, keyStart, keyEnd, valueStart, valueEnd } = out,
+    first = out.count,
+    size = out.used;
   let at = from,
     before = -1,
     b = 0;
-  for (let i = 0; i < count; i++) {
+  for (let i = first; i < first + count; i++) {
     let length: number, delta: number, timeDelta: number;
     b = bytes[at]!;
     if (b < 128) {
@@ -128,7 +121,7 @@ function fill(
       at = cursor;
     }
     const end = at + length;
-    if (length < RECORD_BYTES_MIN - 1 || end > size) throw malformed(`record ${i} claims ${length} bytes`);
+    if (length < RECORD_BYTES_MIN - 1 || end > size) throw malformed(`record ${i - first} claims ${length} bytes`);
     at++;
     b = bytes[at]!;
     if (b < 128) {
@@ -146,7 +139,7 @@ function fill(
       delta = varint(bytes, at);
       at = cursor;
     }
-    if (delta <= before || delta > lastDelta) throw malformed(`record ${i} has offset ${base + delta}, out of order`);
+    if (delta <= before || delta > lastDelta) throw malformed(`record ${i - first} has offset ${base + delta}, out of order`);
     before = delta;
     offset[i] = base + delta;
     timestamp[i] = time + timeDelta * scaleTime;
@@ -159,7 +152,7 @@ function fill(
       length = varint(bytes, at);
       at = cursor;
     }
-    if (length < -1 || at + length > end) throw malformed(`the key of record ${i} has ${length} bytes`);
+    if (length < -1 || at + length > end) throw malformed(`the key of record ${i - first} has ${length} bytes`);
     if (length < 0) {
       keyStart[i] = -1;
       keyEnd[i] = -1;
@@ -177,7 +170,7 @@ function fill(
       length = varint(bytes, at);
       at = cursor;
     }
-    if (length < -1 || at + length >= end) throw malformed(`the value of record ${i} has ${length} bytes`);
+    if (length < -1 || at + length >= end) throw malformed(`the value of record ${i - first} has ${length} bytes`);
     if (length < 0) {
       valueStart[i] = -1;
       valueEnd[i] = -1;
@@ -187,9 +180,9 @@ function fill(
       valueEnd[i] = at;
     }
 
-    if (bytes[at] !== 0) at = skipHeaders(bytes, at, end, i);
+    if (bytes[at] !== 0) at = skipHeaders(bytes, at, end, i - first);
     else at++;
-    if (at !== end) throw malformed(`record ${i} ends ${Math.abs(end - at)} bytes ${at < end ? 'early' : 'late'}`);
+    if (at !== end) throw malformed(`record ${i - first} ends ${Math.abs(end - at)} bytes ${at < end ? 'early' : 'late'}`);
   }
   if (at !== size) throw malformed(`${size - at} bytes follow the last record`);
 }

@@ -92,8 +92,8 @@ export class Dedup {
       this.#byTag.fill(null);
       this.#lastStart = -HOUR_MS;
       this.#directory.reset(slots);
-      const whole = recover(store, this.#identities, this.#hash.check(), firstLive, (hour, words, count) =>
-        this.#directory.insert(words, ENTRY_WORDS, count, hour.tag, this.#hash),
+      const whole = recover(store, this.#identities, this.#hash.check(), firstLive, (hour, words, count, place) =>
+        this.#directory.insert(words, ENTRY_WORDS, count, hour.tag, place, this.#hash),
       );
       if (whole) break;
     }
@@ -147,22 +147,22 @@ export class Dedup {
     let at = a & mask,
       stale = -1;
     for (;;) {
-      const slot = slots[at]!;
+      const slot = slots[at << 1]!;
       if (slot === 0) break;
       const hour = this.#byTag[slot & TAG_MASK]!;
       if (hour === null) {
         if (stale < 0) stale = at;
       } else if ((slot ^ b) >>> 10 === 0) {
-        const known = this.#identities.find(hour, id, p, fingerprint, a, b);
+        const known = this.#identities.find(hour, slots[(at << 1) + 1]!, id, p, fingerprint, a, b);
         if (known !== FRESH) return known;
       }
       at = (at + 1) & mask;
     }
     const hour = time >= this.#lastStart && time < this.#lastStart + HOUR_MS ? this.#lastHour! : this.#hourOf(time);
-    this.#identities.append(hour, id, p, fingerprint);
     if (stale >= 0) at = stale;
     else this.#directory.used++;
-    slots[at] = (b & ~TAG_MASK) | hour.tag;
+    slots[at << 1] = (b & ~TAG_MASK) | hour.tag;
+    slots[(at << 1) + 1] = this.#identities.append(hour, id, p, fingerprint);
     return FRESH;
   }
 
@@ -203,12 +203,12 @@ export class Dedup {
   #makeSlots(): void {
     const directory = this.#directory;
     directory.sweep(this.#byTag);
-    if (directory.used <= directory.limit - directory.slots.length / 16 - LANES) return;
+    if (directory.used <= directory.limit - directory.size / 16 - LANES) return;
     this.#rebuilds++;
-    directory.reset(slotsFor(this.#identities.total(), directory.slots.length));
+    directory.reset(slotsFor(this.#identities.total(), directory.size));
     for (const hour of this.#identities.hours.values()) {
-      this.#identities.each(hour, (words, count) => {
-        if (!directory.insert(words, ENTRY_WORDS, count, hour.tag, this.#hash))
+      this.#identities.each(hour, (words, count, place) => {
+        if (!directory.insert(words, ENTRY_WORDS, count, hour.tag, place, this.#hash))
           throw new Error('a directory made for its identities is full');
       });
     }
@@ -219,6 +219,6 @@ export class Dedup {
   }
 }
 
-/** A question to an hour hashes what it indexes, so a block's own lanes are kept apart. */
+/** A question to a part hashes what it indexes, so a block's own lanes are kept apart. */
 const BLOCK_A = new Int32Array(LANES),
   BLOCK_B = new Int32Array(LANES);

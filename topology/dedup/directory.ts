@@ -1,8 +1,8 @@
 /**
- * One open-addressing table of 32-bit slots that answers for the whole horizon: 22 bits of lane b, 10 bits that name the hour
- * (its tag; 0: an empty slot). "Not there" is final; "maybe in hour h" is decided by that hour. A slot whose hour is gone is
- * stale: it may be written over, and until then it only lengthens a walk. Home bits are not stored, so the table can't grow by
- * itself: it is made again from the identities.
+ * One open-addressing table that answers for the whole horizon. A slot is two words: 22 bits of lane b with 10 bits that name the hour
+ * (its tag; 0: an empty slot), and the place of the identity in its hour, so that it is compared there without an index of its own.
+ * "Not there" is final; "maybe in hour h" is decided by that hour. A slot whose hour is gone is stale: it may be written over, and until
+ * then it only lengthens a walk. Home bits are not stored, so the table can't grow by itself: it is made again from the identities.
  */
 import { LANES } from './identity-hash.ts';
 import type { IdentityHash } from './identity-hash.ts';
@@ -10,6 +10,8 @@ import type { IdentityHash } from './identity-hash.ts';
 /** One more than the hours that a horizon of 42 days can keep alive at once, with room to spare. */
 export const TAGS = 1023;
 export const TAG_MASK = 1023;
+/** Instead of a place: the identity stands in the parts of its hour. */
+export const IN_PARTS = 0xffffffff;
 const FULL = 0.8,
   REBUILT_FULL = 0.65;
 
@@ -26,7 +28,9 @@ export function slotsFor(live: number, atLeast: number): number {
 }
 
 export class Directory {
+  /** Two words a slot. */
   slots = new Uint32Array(0);
+  size = 0;
   mask = 0;
   /** Slots that are not empty, stale ones too. */
   used = 0;
@@ -34,12 +38,13 @@ export class Directory {
   touched = 0;
 
   reset(slots: number): void {
-    if (slots === this.slots.length) this.slots.fill(0);
+    if (slots === this.size) this.slots.fill(0);
     else {
       // The old table goes first: the two never stand side by side.
       this.slots = new Uint32Array(0);
-      this.slots = new Uint32Array(slots);
+      this.slots = new Uint32Array(2 * slots);
     }
+    this.size = slots;
     this.mask = slots - 1;
     this.used = 0;
     this.limit = Math.floor(slots * FULL);
@@ -50,12 +55,12 @@ export class Directory {
     const slots = this.slots,
       mask = this.mask;
     let sum = 0;
-    for (let i = 0; i < count; i++) sum += slots[homes[i]! & mask]! & 1;
+    for (let i = 0; i < count; i++) sum += slots[(homes[i]! & mask) << 1]! & 1;
     this.touched = sum;
   }
 
-  /** Adds identities that are known to be distinct; false when the table is full. */
-  insert(words: Uint32Array, stride: number, count: number, tag: number, hash: IdentityHash): boolean {
+  /** Adds identities that are known to be distinct, in places from `place` on or IN_PARTS; false when the table is full. */
+  insert(words: Uint32Array, stride: number, count: number, tag: number, place: number, hash: IdentityHash): boolean {
     const slots = this.slots,
       mask = this.mask,
       homes = hash.a,
@@ -67,8 +72,9 @@ export class Directory {
       this.touch(homes, n);
       for (let i = 0; i < n; i++) {
         let at = homes[i]! & mask;
-        while (slots[at] !== 0) at = (at + 1) & mask;
-        slots[at] = (signs[i]! & ~TAG_MASK) | tag;
+        while (slots[at << 1] !== 0) at = (at + 1) & mask;
+        slots[at << 1] = (signs[i]! & ~TAG_MASK) | tag;
+        slots[(at << 1) + 1] = place === IN_PARTS ? IN_PARTS : place + from + i;
       }
       this.used += n;
     }
@@ -82,11 +88,11 @@ export class Directory {
     let empty = slots[0] === 0;
     let freed = 0;
     for (let pass = 0; pass < 2; pass++) {
-      for (let at = slots.length - 1; at >= 0; at--) {
-        const slot = slots[at]!;
+      for (let at = this.size - 1; at >= 0; at--) {
+        const slot = slots[at << 1]!;
         if (slot === 0) empty = true;
         else if (empty && isLive[slot & TAG_MASK] === null) {
-          slots[at] = 0;
+          slots[at << 1] = 0;
           freed++;
         } else {
           empty = false;

@@ -1,6 +1,6 @@
 /**
- * Identities of one hour in memory: five words each (four of identity, one of fingerprint) in the order in which they came, and
- * an index that is built when the hour is first asked, and brought up to date at each question.
+ * Identities of one hour in memory: five words each (four of identity, one of fingerprint) in the order in which they came, found by
+ * their place. Those of an hour's parts, whose places nobody keeps, get an index when they are first asked.
  */
 import { CONFLICT, DUPLICATE, FRESH } from '../batch.ts';
 import { LANES } from './identity-hash.ts';
@@ -35,6 +35,16 @@ export class Entries {
     words[at + 3] = id[p + 3]!;
     words[at + 4] = fingerprint;
     this.count++;
+  }
+
+  /** What the entry at a place is to this identity; FRESH: another one. */
+  compare(place: number, id: Uint32Array, p: number, fingerprint: number): number {
+    const words = this.words,
+      at = place * ENTRY_WORDS;
+    // A slot of a forgotten hour under the same tag may name any place.
+    if (place >= this.count) return FRESH;
+    if (words[at] !== id[p] || words[at + 1] !== id[p + 1] || words[at + 2] !== id[p + 2] || words[at + 3] !== id[p + 3]) return FRESH;
+    return words[at + 4] === fingerprint ? DUPLICATE : CONFLICT;
   }
 
   /** FRESH: not here. `home` is lane a of the identity. */

@@ -14,6 +14,8 @@ export class Hour {
   packedCount = 0;
   segFirst = 0;
   segNext = 0;
+  /** Place of the first raw entry: as many have gone into parts before it since the state was opened. */
+  rawFrom = 0;
   /** Raw entries that are in the store. */
   written = 0;
   raw: Entries | null = null;

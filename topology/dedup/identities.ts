@@ -5,6 +5,7 @@
  */
 import type { Store, StoreBatch } from '../../state/store.ts';
 import { FRESH } from '../batch.ts';
+import { IN_PARTS } from './directory.ts';
 import { CompactionJob, partOf } from './compaction.ts';
 import type { EntrySource } from './compaction.ts';
 import { Entries, ENTRY_BYTES, ENTRY_WORDS, scan } from './entries.ts';
@@ -64,22 +65,25 @@ export class Identities {
     return made;
   }
 
-  append(hour: Hour, id: Uint32Array, p: number, fingerprint: number): void {
+  /** Gives the place where it stands now. */
+  append(hour: Hour, id: Uint32Array, p: number, fingerprint: number): number {
     if (hour.raw === null) this.#loadRaw(hour);
+    const place = hour.rawFrom + hour.raw!.count;
     hour.raw!.append(id, p, fingerprint);
     hour.usedAt = this.#clock;
-    if (hour.dirty) return;
-    hour.dirty = true;
-    this.#dirty.push(hour);
+    if (!hour.dirty) {
+      hour.dirty = true;
+      this.#dirty.push(hour);
+    }
+    return place;
   }
 
-  /** FRESH when the identity is not in this hour. `a`, `b`: its lanes. */
-  find(hour: Hour, id: Uint32Array, p: number, fingerprint: number, a: number, b: number): number {
+  /** Asks an hour whether the identity that stands at `place` there is this one; FRESH: it is not. `a`, `b`: its lanes. */
+  find(hour: Hour, place: number, id: Uint32Array, p: number, fingerprint: number, a: number, b: number): number {
     hour.usedAt = this.#clock;
-    if (hour.rawCount() > 0) {
+    if (place !== IN_PARTS && place >= hour.rawFrom) {
       if (hour.raw === null) this.#loadRaw(hour);
-      const verdict = hour.raw!.find(id, p, fingerprint, a, this.#hash);
-      if (verdict !== FRESH) return verdict;
+      return hour.raw!.compare(place - hour.rawFrom, id, p, fingerprint);
     }
     if (hour.parts === 0) return FRESH;
     if (hour.packed === null) {
@@ -98,11 +102,17 @@ export class Identities {
   }
 
   /** Entries of an hour, wherever they are, a piece at a time. */
-  each(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
-    if (hour.raw !== null) visit(hour.raw.words, hour.raw.count);
-    else this.#eachSegment(hour, visit);
-    if (hour.packed !== null) visit(hour.packed.words, hour.packed.count);
-    else this.#eachPart(hour, visit);
+  each(hour: Hour, visit: (words: Uint32Array, count: number, place: number) => void): void {
+    let place = hour.rawFrom;
+    const inParts = (words: Uint32Array, count: number): void => visit(words, count, IN_PARTS);
+    if (hour.raw !== null) visit(hour.raw.words, hour.raw.count, place);
+    else
+      this.#eachSegment(hour, (words, count) => {
+        visit(words, count, place);
+        place += count;
+      });
+    if (hour.packed !== null) inParts(hour.packed.words, hour.packed.count);
+    else this.#eachPart(hour, inParts);
   }
 
   /** Keys that stand in the store and mean nothing any more; they go with the next commit. */
@@ -223,6 +233,7 @@ export class Identities {
       hour.raw = raw;
     }
     hour.written -= job.rawCount;
+    hour.rawFrom += job.rawCount;
     hour.segFirst = job.segEnd;
     hour.gen = job.gen;
     hour.parts = job.parts;

@@ -18,6 +18,7 @@ import {
   TOTAL_HOUR,
   TOTAL_KEY,
 } from './layout.ts';
+import { IN_PARTS } from './directory.ts';
 import { ENTRY_WORDS } from './entries.ts';
 
 const PAGE = 64;
@@ -33,7 +34,7 @@ export function recover(
   identities: Identities,
   check: number,
   firstLive: number,
-  visit: (hour: Hour, words: Uint32Array, count: number) => boolean,
+  visit: (hour: Hour, words: Uint32Array, count: number, place: number) => boolean,
 ): boolean {
   let hour: Hour | null = null,
     seen = 0,
@@ -68,10 +69,11 @@ export function recover(
       }
       const words = entryWords(value),
         count = words.length / ENTRY_WORDS;
+      const place = k.kind === SEGMENT ? hour!.written : IN_PARTS;
       if (k.kind === SEGMENT) readSegment(hour!, k.x, count);
       else if (k.y !== partsSeen++) throw new Error(`part ${partsSeen - 1} of hour ${k.hour} is not in the store`);
       seen += count;
-      if (!visit(hour!, words, count)) return false;
+      if (!visit(hour!, words, count, place)) return false;
     }
     if (rows.length < PAGE) break;
     from = Buffer.concat([rows.at(-1)![0], Buffer.alloc(1)]);

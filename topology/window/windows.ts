@@ -144,15 +144,17 @@ export class Windows {
     }
   }
 
-  /** Adds the FRESH events; late[i] = 1 when one of event i's windows was final at the last commit, else 0. */
+  /** Adds the FRESH ones of events[first..last); late[i] = 1 when one of event i's windows was final at the last commit, else 0. */
   add(
     source: number,
     events: EventColumns,
     verdict: Uint8Array,
     origin: { topic: string; partition: number; records: Records },
     late: Uint8Array,
+    first = 0,
+    last = events.count,
   ): void {
-    const n = this.fresh(events.count, verdict),
+    const n = this.fresh(first, last, verdict),
       { at } = this,
       { time } = events;
     if (n === 0) return;
@@ -170,7 +172,8 @@ export class Windows {
   }
 
   /** Indices of the fresh events into `at`. */
-  private fresh(count: number, verdict: Uint8Array): number {
+  private fresh(first: number, last: number, verdict: Uint8Array): number {
+    const count = last - first;
     if (this.at.length < count) {
       this.at = new Int32Array(count * 2);
       this.key = new Int32Array(count * 2);
@@ -178,7 +181,7 @@ export class Windows {
     }
     const { at } = this;
     let n = 0;
-    for (let i = 0; i < count; i++) if (verdict[i] === FRESH) at[n++] = i;
+    for (let i = first; i < last; i++) if (verdict[i] === FRESH) at[n++] = i;
     return n;
   }
 

@@ -1,0 +1,114 @@
+/**
+ * The shard's side of its reader thread: hands out parcels in the order in which they were filled, gives each back when it was taken, and
+ * says what the reader knows of the log's end. What it says belongs to what was handed out so far, never to what still waits.
+ */
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import type { Parcel, ParcelColumns } from '../../topology/parcel.ts';
+import { faultOf } from './faults.ts';
+import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
+
+/** A reader that does not end by itself is ended. */
+const CLOSE_MS = 2_000;
+
+export class Inlet {
+  /** By partition: nothing was left to read when the last parcel was sent. */
+  caughtUp: readonly boolean[];
+  /** The log had nothing more at `idleAtMs`, and nothing has been handed out since. */
+  isIdle = false;
+  idleAtMs = 0;
+  /** Everything that was to be read has been handed out. */
+  isAtEnd = false;
+  private readonly worker: Worker;
+  /** By parcel number. */
+  private readonly columns: ParcelColumns[] = [];
+  private readonly numbers = new Map<Parcel, number>();
+  private readonly queue: FromReader[] = [];
+  private fault: Error | undefined;
+  private arrived = Promise.withResolvers<void>();
+
+  constructor(order: ReaderOrder) {
+    this.caughtUp = order.places.map(() => false);
+    const file = new URL(`./reader${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
+    this.worker = new Worker(file, { workerData: order });
+    this.worker.on('message', (message: FromReader) => {
+      this.queue.push(message);
+      this.arrived.resolve();
+    });
+    this.worker.on('error', (error: Error) => this.fail(error));
+    this.worker.on('exit', () => this.fail(new Error('a reader ended without a word')));
+  }
+
+  /** The next parcel, undefined when there is none within that time. What the reader failed of is thrown once all before it was handed out. */
+  async next(waitMs: number): Promise<Parcel | undefined> {
+    if (this.queue.length === 0 && !this.isAtEnd) {
+      if (this.fault !== undefined) throw this.fault;
+      this.arrived = Promise.withResolvers();
+      await this.within(waitMs);
+    }
+    for (let message = this.queue.shift(); message !== undefined; message = this.queue.shift()) {
+      const parcel = this.open(message);
+      if (parcel !== undefined) return parcel;
+    }
+    return undefined;
+  }
+
+  free(parcel: Parcel): void {
+    const number = this.numbers.get(parcel);
+    if (number === undefined) throw new Error('a parcel is given back once');
+    this.numbers.delete(parcel);
+    this.tell({ kind: 'free', parcel: number });
+  }
+
+  async close(): Promise<void> {
+    if (this.worker.threadId < 0) return;
+    const exited = once(this.worker, 'exit');
+    this.tell({ kind: 'stop' });
+    const late = setTimeout(() => void this.worker.terminate(), CLOSE_MS);
+    await exited;
+    clearTimeout(late);
+  }
+
+  private open(message: FromReader): Parcel | undefined {
+    switch (message.kind) {
+      case 'parcel':
+        this.isIdle = false;
+        this.caughtUp = message.caughtUp;
+        return this.made(message);
+      case 'idle':
+        this.isIdle = true;
+        this.idleAtMs = message.atMs;
+        this.isAtEnd = message.isEnd;
+        this.caughtUp = this.caughtUp.map(() => true);
+        return undefined;
+      case 'failed':
+        throw faultOf(message);
+    }
+  }
+
+  private made(message: Extract<FromReader, { kind: 'parcel' }>): Parcel {
+    if (message.columns !== null) this.columns[message.parcel] = message.columns;
+    const { records, events } = this.columns[message.parcel]!;
+    records.count = message.records;
+    events.count = message.events;
+    const parcel = { records, events, pieces: message.pieces, rejected: message.rejected };
+    this.numbers.set(parcel, message.parcel);
+    return parcel;
+  }
+
+  private fail(error: Error): void {
+    this.fault ??= error;
+    this.arrived.resolve();
+  }
+
+  private async within(waitMs: number): Promise<void> {
+    const late = new AbortController();
+    await Promise.race([this.arrived.promise, sleep(waitMs, undefined, { signal: late.signal }).catch(() => {})]);
+    late.abort();
+  }
+
+  private tell(message: ToReader): void {
+    this.worker.postMessage(message);
+  }
+}

@@ -70,9 +70,9 @@ export class Shard {
     this.windows.open(this.position.watermark);
   }
 
-  /** Bytes in memory that only a commit lets go. */
-  get pendingBytes(): number {
-    return this.quarantine.bytes + this.windows.stats().pendingBytes;
+  /** Bytes in memory that only a commit lets go: of what was turned away, and of final windows that late events have touched. */
+  get pendingBytes(): { readonly quarantine: number; readonly windows: number } {
+    return { quarantine: this.quarantine.bytes, windows: this.windows.stats().pendingBytes };
   }
 
   /** Counts what is in the parcel: record by record in its order, whatever stood in one parcel with it. */

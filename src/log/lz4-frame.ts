@@ -37,6 +37,8 @@ export function lz4Inflate(lz4: Lz4Blocks, frame: Uint8Array, into: Records, max
   const head = readHead(b),
     start = into.used;
   if (head.contentSize > maxBytes) throw tooLarge(maxBytes);
+  // At once what is needed in the end: growing step by step would hold the old and the new. A byte yields at most 255.
+  if (head.contentSize > 0) into.reserveBytes(Math.min(head.contentSize, b.length * 255) + SLACK_BYTES);
   let at = head.blocksFrom;
   for (;;) {
     if (at + 4 > b.length) throw damaged('it ends in the middle');

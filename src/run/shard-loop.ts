@@ -18,10 +18,11 @@ const CAUGHT_UP_MS = 200;
 const IDLE_MS = 25;
 /** The clock moves the watermark of an idle source in steps, so that a log without news costs a commit now and then, not five a second. */
 const CLOCK_STEP_MS = 10_000;
-/** Quarantined records and late-touched windows wait in memory for a commit. */
-const PENDING_BYTES_MAX = 192 * 1024 * 1024;
+/** Bounds in bytes, shared by the shards of a process. What waits in memory for a commit: quarantined records; late-touched windows. */
+const QUARANTINE_BYTES_MAX = 64 << 20,
+  TOUCHED_BYTES_MAX = 192 << 20;
 /** Unsent bytes at which the source is paused; it goes on at half of it. */
-export const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
+const OUTBOX_BYTES_MAX = 96 << 20;
 /** An orderly stop waits this long for ClickHouse; what is unsent then is sent by the next run. */
 const STOP_DRAIN_MS = 5_000;
 
@@ -32,6 +33,8 @@ export interface LoopOptions {
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
+  /** How many share the bounds on bytes with this one, itself counted. */
+  readonly sharers: number;
   /** With `finish`: waits until all shards have read everything; given the end of this one's last window, the last of them all. */
   readonly agree: (lastEnd: number) => Promise<number>;
 }
@@ -44,8 +47,11 @@ export class ShardLoop {
   private lastProvisional = monotonicMs();
   paused = false;
 
+  private readonly outboxBytesMax: number;
+
   constructor(o: LoopOptions) {
     this.o = o;
+    this.outboxBytesMax = OUTBOX_BYTES_MAX / o.sharers;
   }
 
   stop(): void {
@@ -69,9 +75,11 @@ export class ShardLoop {
   }
 
   private commitDue(): boolean {
-    const { shard, inlet, commitEvents } = this.o,
+    const { shard, inlet, commitEvents, sharers } = this.o,
+      { quarantine, windows } = shard.pendingBytes,
       since = monotonicMs() - this.lastCommit;
-    if (shard.pendingRecords >= commitEvents || shard.pendingBytes >= PENDING_BYTES_MAX) return true;
+    if (shard.pendingRecords >= commitEvents) return true;
+    if (quarantine >= QUARANTINE_BYTES_MAX / sharers || windows >= TOUCHED_BYTES_MAX / sharers) return true;
     return since >= (inlet.isIdle ? CAUGHT_UP_MS : COMMIT_MS);
   }
 
@@ -81,7 +89,7 @@ export class ShardLoop {
     this.lastCommit = now;
     const isDue = caughtUp || now - this.lastProvisional >= PROVISIONAL_MS;
     // Rows of open windows are written again and again: while the sink is busy with the last of them, the next can wait.
-    const provisional = atEnd || (isDue && drain.pendingBytes < OUTBOX_BYTES_MAX / 4);
+    const provisional = atEnd || (isDue && drain.pendingBytes < this.outboxBytesMax / 4);
     const order = {
       nowMs: nowMs(),
       provisional,
@@ -98,9 +106,9 @@ export class ShardLoop {
 
   private async waitForSink(): Promise<void> {
     const { drain } = this.o;
-    if (drain.pendingBytes < OUTBOX_BYTES_MAX) return;
+    if (drain.pendingBytes < this.outboxBytesMax) return;
     this.paused = true;
-    while (!this.stopping && drain.pendingBytes > OUTBOX_BYTES_MAX / 2) {
+    while (!this.stopping && drain.pendingBytes > this.outboxBytesMax / 2) {
       drain.check();
       await sleep(IDLE_MS);
     }

@@ -93,6 +93,7 @@ function start(open: OpenShard, endpoint: ClickHouseEndpoint): Promise<void> {
     untilEnd,
     finish: order.finish,
     commitEvents: order.commitEvents,
+    sharers: shards,
     agree,
   });
   return open.loop.run();

@@ -81,7 +81,7 @@ describe('the audit log', () => {
     expect(rest.map(({ entry }) => entry.number)).toEqual([3, 4]);
     expect([...entriesAfter(file, 0, 2)].map(({ entry }) => entry.number)).toEqual([1, 2]);
     const { target, rows, body } = encodeAuditRows('i1', rest);
-    expect(target).toBe('tally_audit_rows (instance, number, at, kind, job, entry, hash, version)');
+    expect(target).toBe('tally_audit_rows (`instance`, `number`, `at`, `kind`, `job`, `entry`, `hash`, `version`)');
     expect(rows).toBe(2);
     const bytes = Buffer.from(body);
     expect(bytes.subarray(0, 3).toString('latin1')).toBe('\u0002i1');

@@ -7,37 +7,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32c } from '@node-rs/crc32';
-import type { Contract, Field } from '../topology/contract/model.ts';
+import { field } from './gate-fixtures.ts';
+import type { Contract } from '../topology/contract/model.ts';
 import type { Plan } from '../topology/plan.ts';
 import { verifyJob } from '../src/verify/verify-job.ts';
 import type { Ask, VerifyResult } from '../src/verify/model.ts';
 
 const HOUR = 3_600_000;
 export const T0 = Date.UTC(2026, 0, 10);
-
-export function field(name: string, type: Field['type'], rules: Partial<Field> = {}): Field {
-  return {
-    name,
-    type,
-    required: true,
-    time: type === 'timestamp' ? 'epoch_millis' : null,
-    minLength: null,
-    maxLength: null,
-    pattern: null,
-    format: null,
-    minimum: null,
-    maximum: null,
-    exclusiveMinimum: null,
-    exclusiveMaximum: null,
-    multipleOf: null,
-    notBefore: null,
-    notAfter: null,
-    scale: type === 'integer' ? 0 : null,
-    validValues: null,
-    validPattern: null,
-    ...rules,
-  };
-}
 
 export const VIEWS: Contract = {
   id: 'views',
@@ -172,10 +149,10 @@ export interface Logged {
   readonly value: Buffer | null;
 }
 /** One record batch of Kafka's format v2, uncompressed. */
-export function batch(records: readonly Logged[], attributes = 0, producer = -1): Buffer {
+export function batch(records: readonly Logged[], attributes = 0, producer = -1, pack = (body: Buffer): Buffer => body): Buffer {
   const base = records[0]!.offset,
     t = records[0]!.timestamp;
-  const body = Buffer.concat(
+  const plain = Buffer.concat(
     records.map((r) => {
       const one = Buffer.concat([
         Buffer.from([0]),
@@ -188,7 +165,8 @@ export function batch(records: readonly Logged[], attributes = 0, producer = -1)
       return Buffer.concat([varint(one.length), one]);
     }),
   );
-  const head = Buffer.alloc(61);
+  const body = pack(plain),
+    head = Buffer.alloc(61);
   head.writeBigInt64BE(BigInt(base), 0);
   head.writeInt32BE(49 + body.length, 8);
   head[16] = 2;

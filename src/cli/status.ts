@@ -82,7 +82,7 @@ function printJob(s: JobStatus): void {
 
 function shardLines(s: ShardStatus): string[] {
   return [
-    `  shard ${s.shard}: watermark ${iso(s.watermark)}, ${s.openWindows} open windows with ${s.windowRows.toLocaleString('en')} rows, ${s.identities.toLocaleString('en')} identities` +
+    `  shard ${s.shard}: watermark ${iso(s.watermark)}, ${s.openWindows} open windows, ${s.windowRows.toLocaleString('en')} window rows in memory, ${s.identities.toLocaleString('en')} identities` +
       `, outbox ${s.outboxRows.toLocaleString('en')} rows (${megabytes(s.outboxBytes)})${s.paused ? ', paused until ClickHouse takes them' : ''}`,
     ...s.partitions.map(
       (p) => `    ${p.topic}/${p.partition}: offset ${p.offset} of ${p.end}, ${(p.end - p.offset).toLocaleString('en')} behind`,

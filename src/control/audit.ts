@@ -8,7 +8,7 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { AUDIT } from '../../topology/write/layout.ts';
+import { AUDIT, insertTarget } from '../../topology/write/layout.ts';
 import { RowBinary } from '../../topology/write/row-binary.ts';
 import { TallyError } from '../errors.ts';
 import { type AuditEntry, type AuditHead, ENTRY_BYTES_MAX, FIRST_PREVIOUS, auditLines, writeEntry } from './audit-chain.ts';
@@ -186,5 +186,5 @@ export function encodeAuditRows(
     out.int(entry.number);
     rows++;
   }
-  return { target: `${AUDIT.name} (${AUDIT.columns.map((c) => c.name).join(', ')})`, rows, body: out.take() };
+  return { target: insertTarget(AUDIT), rows, body: out.take() };
 }

@@ -4,10 +4,10 @@
  * newest of each shard, combined). Marks the cells that were corrected.
  */
 import { merge } from './cells.ts';
-import type { Cell, Measure, Windows } from './cells.ts';
+import type { CellTable, Measure } from './cells.ts';
 import { name } from './model.ts';
 import type { Ask, Differences } from './model.ts';
-import { differing, dimensionColumns, inRange, measureColumns, ranges, showKey, toViewRow, viewKey } from './tables.ts';
+import { differing, dimensionColumns, inRange, measureColumns, ranges, showKey, showKeyText, toViewRow, viewKey } from './tables.ts';
 import type { ViewRow } from './tables.ts';
 import type { Plan } from '../../topology/plan.ts';
 
@@ -25,7 +25,9 @@ interface Chain {
 interface ChangesCheck {
   readonly plan: Plan;
   readonly table: string;
-  readonly windows: Windows;
+  readonly cells: CellTable;
+  /** By cell: a version after the first was published. */
+  readonly corrected: Uint8Array;
   readonly finalTo: number;
   readonly ask: Ask;
   readonly differences: Differences;
@@ -38,22 +40,21 @@ const SIGN: Readonly<Record<string, number>> = { '+I': 1, '-U': -1, '+U': 1 };
 export async function checkChanges(o: ChangesCheck): Promise<number> {
   const view = `${o.table}_changes`;
   let rows = 0;
-  for (const range of await ranges(o.ask, view)) {
+  for (const range of await ranges(o.ask, view, o.plan)) {
     const columns = [
       'toUnixTimestamp(window_start) AS start_s, toUnixTimestamp(window_end) AS end_s',
       dimensionColumns(o.plan),
       measureColumns(o.plan),
       'toString(op) AS op_text, sign, cause, shard, toString(version) AS version_text',
     ].filter((c) => c !== '');
-    const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range)}`);
+    const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range, o.plan)}`);
     rows += found.length;
     for (const shards of group(o.plan, found)) checkKey(o, view, shards);
   }
-  for (const window of o.windows.values()) {
-    for (const cell of window.values()) {
-      if (cell.end > o.finalTo || (cell.seen & CHANGES) !== 0) continue;
-      o.differences.add('changes', view, 'a +I', 'no change', { window: cell.start, key: showKey(o.plan, cell.key) });
-    }
+  const { cells } = o;
+  for (let cell = 0; cell < cells.count; cell++) {
+    if (cells.end(cell) > o.finalTo || (cells.seen[cell]! & CHANGES) !== 0) continue;
+    o.differences.add('changes', view, 'a +I', 'no change', { window: cells.start(cell), key: showKeyText(o.plan, cells.keyText(cell)) });
   }
   return rows;
 }
@@ -87,33 +88,32 @@ function group(plan: Plan, found: readonly Record<string, unknown>[]): Map<strin
 }
 
 function checkKey(o: ChangesCheck, view: string, shards: ReadonlyMap<string, Chain>): void {
-  const { plan, differences } = o,
+  const { plan, differences, cells } = o,
     [first] = shards.values(),
     { row } = first!.changes[0]!;
   const at = { window: row.start, key: showKey(plan, row.key) };
-  const cell = o.windows.get(row.start)?.get(first!.key);
-  if (cell === undefined) return differences.add('changes', view, 'no change', 'a change of a window and key without events', at);
-  cell.seen |= CHANGES;
-  if (cell.end > o.finalTo) return differences.add('changes', view, 'no change before its window is final', 'a change', at);
+  const cell = cells.find(row.start, first!.key);
+  if (cell < 0) return differences.add('changes', view, 'no change', 'a change of a window and key without events', at);
+  cells.seen[cell]! |= CHANGES;
+  if (cells.end(cell) > o.finalTo) return differences.add('changes', view, 'no change before its window is final', 'a change', at);
   for (const [shard, { changes }] of shards) {
-    const fault = faultOf(plan, changes, cell);
+    const fault = faultOf(plan, changes, cells.end(cell));
     if (fault !== null) differences.add('changes', view, fault.expected, `${fault.found} (shard ${shard})`, at);
     // A row that only a late event has brought was not there when its window became final: that too corrects it.
-    if (changes.length > 1 || changes[0]!.cause !== '') cell.corrected = true;
+    if (changes.length > 1 || changes[0]!.cause !== '') o.corrected[cell] = 1;
   }
-  const wrong = differing(plan, cell.measures, combined(plan, shards));
+  const wrong = differing(plan, cells.values(cell), combined(plan, shards));
   if (wrong !== null) differences.add('changes', view, `a total of ${wrong.expected}`, wrong.found, at);
 }
 
 /** The first link of a chain that does not hold. */
-function faultOf(plan: Plan, changes: readonly Change[], cell: Cell): { expected: string; found: string } | null {
+function faultOf(plan: Plan, changes: readonly Change[], end: number): { expected: string; found: string } | null {
   for (const [i, c] of changes.entries()) {
     const due = i === 0 ? '+I' : i % 2 === 1 ? '-U' : '+U',
       before = changes[i - 1];
     if (c.op !== due) return { expected: `${due} as change ${i + 1} of the row`, found: c.op };
     if (c.sign !== SIGN[c.op]) return { expected: `sign ${SIGN[c.op]} with ${c.op}`, found: String(c.sign) };
-    if (c.row.end !== cell.end)
-      return { expected: `window_end ${new Date(cell.end).toISOString()}`, found: new Date(c.row.end).toISOString() };
+    if (c.row.end !== end) return { expected: `window_end ${new Date(end).toISOString()}`, found: new Date(c.row.end).toISOString() };
     if (i > 0 && c.cause === '') return { expected: `a cause of ${c.op}`, found: 'none' };
     if (c.op === '-U') {
       const wrong = differing(plan, before!.row.measures, c.row.measures);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { crc32c } from '@node-rs/crc32';
 import { decompressFrameSync } from 'lz4-napi';
+import { unsnap } from './snappy.ts';
 import { TallyError } from '../errors.ts';
 
 export interface LoggedRecord {
@@ -144,7 +145,19 @@ function decompress(kind: number, packed: Buffer, where: string): Buffer {
   if (kind === 1) return gunzipSync(packed);
   if (kind === 3) return decompressFrameSync(packed);
   if (kind === 4) return zstdDecompressSync(packed);
-  throw new TallyError('E_LOG_CODEC', `${where}: compression ${kind} of record batches is not supported`, 'Use none, gzip, lz4 or zstd.');
+  if (kind !== 2)
+    throw new TallyError(
+      'E_LOG_CODEC',
+      `${where}: no compression of record batches has number ${kind}`,
+      'Use none, gzip, snappy, lz4 or zstd.',
+    );
+  const plain = unsnap(packed);
+  if (plain !== null) return plain;
+  throw new TallyError(
+    'E_LOG_CORRUPT',
+    `${where}: the checksum of the record batch fits, but its Snappy blocks are damaged`,
+    'Its producer is faulty; nothing can be recounted beyond this batch.',
+  );
 }
 
 function readRecords(batch: Buffer, header: Header, topic: string, partition: number): LoggedRecord[] {

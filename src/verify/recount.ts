@@ -66,7 +66,7 @@ function readingOf(plan: Plan, contract: Contract, source: number): Reading {
 export class ShardRecount {
   readonly pages: Page[] = [];
   counted = 0;
-  private readonly identities = new Identities();
+  private readonly identities: Identities;
   private readonly plan: Plan;
   private readonly readings: readonly Reading[];
   private readonly shard: number;
@@ -75,6 +75,7 @@ export class ShardRecount {
 
   constructor(plan: Plan, contracts: readonly Contract[], shard: number, cells: Cells, differences: Differences) {
     this.plan = plan;
+    this.identities = new Identities(plan.horizonMs);
     this.readings = contracts.map((contract, source) => readingOf(plan, contract, source));
     this.shard = shard;
     this.cells = cells;
@@ -92,6 +93,8 @@ export class ShardRecount {
       for (const record of batch.records) this.record(c.source, at, page, record, rows.take(record.offset, this.differences));
       read = batch.lastOffset + 1;
       onRecords(batch.records.length);
+      // The codecs' own memory is freed in the event loop's turns alone.
+      await new Promise((resolve) => setImmediate(resolve));
     }
     await rows.load(c.end);
     rows.take(c.end, this.differences);
@@ -105,8 +108,8 @@ export class ShardRecount {
   }
 
   /** What can only be said when all partitions were walked. */
-  finish(horizonMs: number): void {
-    this.identities.check(horizonMs, this.differences);
+  finish(): void {
+    this.identities.check(this.differences);
   }
 
   private record(source: number, at: Partition & { high: number }, page: Page, record: LoggedRecord, row: QuarantineRow | null): void {

@@ -3,14 +3,14 @@
  * window's end and its state, and every cell a row. Views are read in ranges of windows, so that only a part is held at once.
  */
 import { keyText } from './cells.ts';
-import type { Cell, Measure, Windows } from './cells.ts';
+import type { CellTable, Measure } from './cells.ts';
 import type { Value } from './judge.ts';
 import { name } from './model.ts';
 import type { Ask, Differences } from './model.ts';
 import type { MeasureType, Plan, PlanMeasure } from '../../topology/plan.ts';
 
-/** Rows that one question may bring, about: ranges of windows are cut so. */
-const ROWS_AT_ONCE = 200_000;
+/** Rows that one question may bring, about. */
+const ROWS_AT_ONCE = 50_000;
 const LIVE = 1,
   FINAL = 2;
 
@@ -68,6 +68,24 @@ export function showKey(plan: Plan, key: readonly Value[]): string {
   return plan.dimensions.map((d, i) => `${d.name}=${String(key[i])}`).join(' ');
 }
 
+/** The same of a key's text, as `keyText` writes it. */
+export function showKeyText(plan: Plan, text: string): string {
+  const key: Value[] = [];
+  let at = 0;
+  for (const { type } of plan.dimensions) {
+    const bar = text.indexOf('|', at),
+      part = text.slice(at, bar < 0 ? text.length : bar);
+    if (type === 'string') {
+      key.push(text.slice(bar + 1, bar + 1 + Number(part)));
+      at = bar + 2 + Number(part);
+    } else {
+      key.push(part);
+      at += part.length + 1;
+    }
+  }
+  return showKey(plan, key);
+}
+
 export function showMeasure(type: MeasureType, scale: number, value: Measure): string {
   if (value === null) return 'NULL';
   if (type === 'timestamp') return new Date(Number(value)).toISOString();
@@ -84,29 +102,45 @@ export function differing(plan: Plan, expected: readonly Measure[], found: reado
   return { expected: say(expected), found: say(found) };
 }
 
-/** Ranges [from, to) of window starts, in seconds, that together hold every row of the view. */
-export async function ranges(ask: Ask, view: string): Promise<{ from: number; to: number }[]> {
+/** A question's share of a view: windows that start in [from, to) in seconds, and of a large window a part of its keys. */
+interface Range {
+  readonly from: number;
+  readonly to: number;
+  readonly rows: number;
+  readonly part: number;
+  readonly parts: number;
+}
+
+/** Ranges that together hold every row of the view, all rows of a key in one. */
+export async function ranges(ask: Ask, view: string, plan: Plan): Promise<Range[]> {
   const found = await ask(
     `SELECT toUnixTimestamp(window_start) AS start_s, count() AS n FROM ${name(view)} GROUP BY start_s ORDER BY start_s`,
   );
-  const out: { from: number; to: number; rows: number }[] = [];
+  const out: Range[] = [];
   for (const r of found) {
     const from = Number(r.start_s),
       rows = Number(r.n),
       last = out.at(-1);
-    if (last === undefined || last.rows + rows > ROWS_AT_ONCE) out.push({ from, to: from + 1, rows });
-    else [last.to, last.rows] = [from + 1, last.rows + rows];
+    const parts = plan.dimensions.length === 0 ? 1 : Math.ceil(rows / ROWS_AT_ONCE);
+    if (parts > 1) for (let part = 0; part < parts; part++) out.push({ from, to: from + 1, rows: ROWS_AT_ONCE, part, parts });
+    else if (last === undefined || last.rows + rows > ROWS_AT_ONCE) out.push({ from, to: from + 1, rows, part: 0, parts: 1 });
+    else out[out.length - 1] = { ...last, to: from + 1, rows: last.rows + rows };
   }
   return out;
 }
 
-export const inRange = (r: { from: number; to: number }): string =>
-  `window_start >= toDateTime(${r.from}, 'UTC') AND window_start < toDateTime(${r.to}, 'UTC')`;
+export function inRange(r: Range, plan: Plan): string {
+  const windows = `window_start >= toDateTime(${r.from}, 'UTC') AND window_start < toDateTime(${r.to}, 'UTC')`;
+  if (r.parts === 1) return windows;
+  return `${windows} AND cityHash64(${plan.dimensions.map((d) => name(d.name)).join(', ')}) % ${r.parts} = ${r.part}`;
+}
 
 interface TableCheck {
   readonly plan: Plan;
   readonly table: string;
-  readonly windows: Windows;
+  readonly cells: CellTable;
+  /** By cell, as the changes say: a version after the first was published. */
+  readonly corrected: Uint8Array;
   /** Windows that end by it are final. */
   readonly finalTo: number;
   readonly ask: Ask;
@@ -117,27 +151,27 @@ interface TableCheck {
 export async function checkTable(o: TableCheck): Promise<{ live: number; final: number }> {
   const live = await checkView(o, `${o.table}_live`, LIVE),
     final = await checkView(o, o.table, FINAL);
-  for (const window of o.windows.values()) {
-    for (const cell of window.values()) {
-      if ((cell.seen & LIVE) === 0) missing(o, 'live', `${o.table}_live`, cell);
-      if ((cell.seen & FINAL) === 0 && cell.end <= o.finalTo) missing(o, 'final', o.table, cell);
-    }
+  const { cells } = o;
+  for (let cell = 0; cell < cells.count; cell++) {
+    if ((cells.seen[cell]! & LIVE) === 0) missing(o, 'live', `${o.table}_live`, cell);
+    if ((cells.seen[cell]! & FINAL) === 0 && cells.end(cell) <= o.finalTo) missing(o, 'final', o.table, cell);
   }
   return { live, final };
 }
 
-function missing(o: TableCheck, check: 'live' | 'final', view: string, cell: Cell): void {
-  const measures = o.plan.measures.map((m, i) => `${m.name}=${showMeasure(m.type, m.scale, cell.measures[i]!)}`).join(' ');
-  o.differences.add(check, view, measures, 'no row', { window: cell.start, key: showKey(o.plan, cell.key) });
+function missing(o: TableCheck, check: 'live' | 'final', view: string, cell: number): void {
+  const values = o.cells.values(cell);
+  const measures = o.plan.measures.map((m, i) => `${m.name}=${showMeasure(m.type, m.scale, values[i]!)}`).join(' ');
+  o.differences.add(check, view, measures, 'no row', { window: o.cells.start(cell), key: showKeyText(o.plan, o.cells.keyText(cell)) });
 }
 
 async function checkView(o: TableCheck, view: string, bit: number): Promise<number> {
   let rows = 0;
-  for (const range of await ranges(o.ask, view)) {
+  for (const range of await ranges(o.ask, view, o.plan)) {
     const columns = [WINDOW_COLUMNS, dimensionColumns(o.plan), measureColumns(o.plan), ...(bit === LIVE ? ['state'] : [])].filter(
       (c) => c !== '',
     );
-    const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range)}`);
+    const found = await o.ask(`SELECT ${columns.join(', ')} FROM ${name(view)} WHERE ${inRange(range, o.plan)}`);
     rows += found.length;
     for (const raw of found) checkRow(o, view, bit, toViewRow(o.plan, raw));
   }
@@ -145,20 +179,21 @@ async function checkView(o: TableCheck, view: string, bit: number): Promise<numb
 }
 
 function checkRow(o: TableCheck, view: string, bit: number, row: ViewRow): void {
-  const { plan, differences } = o,
+  const { plan, differences, cells } = o,
     check = bit === LIVE ? 'live' : 'final';
   const say = (expected: string, found: string): void =>
     differences.add(check, view, expected, found, { window: row.start, key: showKey(plan, row.key) });
-  const cell = o.windows.get(row.start)?.get(viewKey(plan, row));
-  if (cell === undefined) return say('no row', 'a row of a window and key without events');
-  if ((cell.seen & bit) !== 0) return say('one row', 'the same window and key again');
-  cell.seen |= bit;
-  if (bit === FINAL && cell.end > o.finalTo) return say('no row before its window is final', 'a row');
-  const wrong = differing(plan, cell.measures, row.measures);
+  const cell = cells.find(row.start, viewKey(plan, row));
+  if (cell < 0) return say('no row', 'a row of a window and key without events');
+  if ((cells.seen[cell]! & bit) !== 0) return say('one row', 'the same window and key again');
+  cells.seen[cell]! |= bit;
+  const end = cells.end(cell);
+  if (bit === FINAL && end > o.finalTo) return say('no row before its window is final', 'a row');
+  const wrong = differing(plan, cells.values(cell), row.measures);
   if (wrong !== null) say(wrong.expected, wrong.found);
-  if (row.end !== cell.end) say(`window_end ${new Date(cell.end).toISOString()}`, new Date(row.end).toISOString());
+  if (row.end !== end) say(`window_end ${new Date(end).toISOString()}`, new Date(row.end).toISOString());
   if (bit === FINAL) return;
-  const due = cell.end > o.finalTo ? 'provisional' : cell.corrected ? 'corrected' : 'final',
+  const due = end > o.finalTo ? 'provisional' : o.corrected[cell] === 1 ? 'corrected' : 'final',
     state = String(row.raw.state);
   if (state !== due) say(`state ${due}`, `state ${state}`);
 }

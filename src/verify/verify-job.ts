@@ -28,7 +28,9 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   rows.tally_books = await checkBooks({ job: plan.job, generation, ask, differences, pages, counted: shards.map((s) => s.counted) });
   for (const [i, table] of plan.tables.entries()) {
     o.onProgress?.({ stage: 'tables', done: i, total: plan.tables.length });
-    const check = { plan, table: table.name, windows: cells.tables.get(table.name)!, finalTo: progress.finalTo, ask, differences };
+    const counted = cells.tables.get(table.name)!,
+      corrected = new Uint8Array(counted.count);
+    const check = { plan, table: table.name, cells: counted, corrected, finalTo: progress.finalTo, ask, differences };
     rows[`${table.name}_changes`] = await checkChanges(check);
     const { live, final } = await checkTable(check);
     rows[`${table.name}_live`] = live;
@@ -83,7 +85,7 @@ async function recount(o: VerifyOptions, progress: Progress, cells: Cells, diffe
         o.onProgress?.({ stage: 'recount', done, total });
       });
     }
-    recounted.finish(o.plan.horizonMs);
+    recounted.finish();
     shards.push(recounted);
   }
   return shards;

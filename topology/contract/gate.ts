@@ -1,19 +1,22 @@
 /**
  * The door of one source: records of raw JSON in, columns of valid events and a list of rejections out. Compiles the contract into a
- * scanner (generated code, `text` shows it) for records written as most producers write them; all others take the slow path, with
- * the same verdict and the same columns. Nothing past this door checks the contract again.
+ * scanner (generated code, `text` shows it) for records written as most producers write them, and learns one for producers that keep
+ * another order of keys; all others take the slow path, with the same verdict and columns. Nothing past this door checks the contract again.
  */
 import { EventColumns, type Gate, type Rejection } from '../batch.ts';
 import type { Records } from '../consume/records.ts';
 import { sourceInputs } from '../inputs.ts';
 import type { Plan } from '../plan.ts';
+import { anyValue } from './any-value.ts';
 import { finishText } from './finish-text.ts';
 import { avalanche, integerIdentity, mix, mixBytes, textIdentity, uuidWords } from './identity.ts';
 import { dateMs, isoMs } from './iso-time.ts';
+import type { Layout } from './layout.ts';
 import type { Contract } from './model.ts';
 import { KeyIsField } from './record-key.ts';
 import { scannerText } from './scanner-text.ts';
 import { choiceFor, textPlan } from './scanner-values.ts';
+import { Scanners, type Scan } from './scanners.ts';
 import { Slots } from './slots.ts';
 import { SlowPath } from './slow-path.ts';
 import { KnownTexts, textRules } from './text-rules.ts';
@@ -24,6 +27,8 @@ export interface CompiledGate extends Gate {
   readonly text: string;
   /** How many records have taken the slow path so far; null values and oversize ones take neither. */
   readonly slow: number;
+  /** The orders of keys that it has learned a scanner for: fields by their place in the contract, unknown ones by name. */
+  readonly learned: readonly Layout[];
 }
 
 export interface GateOptions {
@@ -35,7 +40,9 @@ export interface GateOptions {
   readonly keyField?: string | null;
 }
 
-type Scan = (bytes: Uint8Array, view: DataView, from: number, limit: number, latest: number) => boolean;
+/** One in so many records of the slow path is asked in which order its keys stand. */
+const LEARN_EVERY = 8;
+
 type Finish = (bytes: Uint8Array, view: DataView, record: number) => void;
 
 /** How generated code writes a group key; the same for all sources. */
@@ -75,6 +82,7 @@ function keySize(n) {
 }`;
 
 const RUNTIME = {
+  anyValue,
   avalanche,
   below,
   codePoints,
@@ -145,11 +153,16 @@ function environment(
   };
 }
 
+function compiled(names: Readonly<Record<string, unknown>>, text: string, name: string): unknown {
+  const make = new Function('names', `"use strict";\nconst { ${Object.keys(names).join(', ')} } = names;\n\n${text}\nreturn ${name};`);
+  return make(names);
+}
+
 class ScannerGate implements CompiledGate {
   readonly out: EventColumns;
   readonly text: string;
   slow = 0;
-  private readonly fast: Scan;
+  private readonly scanners: Scanners;
   private readonly finish: Finish;
   private readonly judge: SlowPath;
   private readonly alwaysSlow: boolean;
@@ -167,22 +180,23 @@ class ScannerGate implements CompiledGate {
     this.alwaysSlow = options.path === 'slow';
     this.maxRecordBytes = plan.maxRecordBytes;
     this.fenceMs = plan.fenceMs;
-    const finish = finishText(contract, plan, source);
-    const keyField = options.keyField ?? null;
+    const keyField = options.keyField ?? null,
+      read = new Set(keyField === null ? inputs.read : [...inputs.read, keyField]);
     this.recordKey = keyField === null ? null : new KeyIsField(contract, keyField, slots);
-    this.text = `${scannerText(contract, new Set(keyField === null ? inputs.read : [...inputs.read, keyField]), plan.id, plan.time)}\n\n${KEY_CODE}\n\n${finish}\n`;
     const names = environment(contract, source, hashKey, this.out, slots);
-    const make = new Function(
-      'names',
-      `"use strict";\nconst { ${Object.keys(names).join(', ')} } = names;\n\n${this.text}\nreturn { scan, finish };`,
-    );
-    const made = make(names) as { scan: Scan; finish: Finish };
-    this.fast = made.scan;
-    this.finish = made.finish;
+    const scanner = (layout: Layout): string => scannerText(contract, read, plan.id, plan.time, layout);
+    const finish = `${KEY_CODE}\n\n${finishText(contract, plan, source)}\n`;
+    this.finish = compiled(names, finish, 'finish') as Finish;
+    this.scanners = new Scanners(contract.fields.length, (layout) => compiled(names, scanner(layout), 'scan') as Scan);
+    this.text = `${scanner(contract.fields.map((_, at) => at))}\n\n${finish}`;
+  }
+
+  get learned(): readonly Layout[] {
+    return this.scanners.learned;
   }
 
   scan(records: Records, from: number, to: number, rejected: Rejection[]): EventColumns {
-    const { out, fast, finish, alwaysSlow, maxRecordBytes, fenceMs, recordKey } = this;
+    const { out, scanners, finish, alwaysSlow, maxRecordBytes, fenceMs, recordKey } = this;
     const { valueStart, valueEnd, timestamp } = records;
     if (to - from > out.capacity) throw new Error(`a slice of ${to - from} records for ${out.capacity} places`);
     out.count = 0;
@@ -199,8 +213,9 @@ class ScannerGate implements CompiledGate {
       } else if (end - start > maxRecordBytes) {
         rejected.push({ record: i, code: 'OVERSIZE', field: '', detail: `${end - start} bytes` });
       } else {
-        const latest = timestamp[i]! + fenceMs;
-        if (!alwaysSlow && fast(bytes, view, start, end, latest)) {
+        const latest = timestamp[i]! + fenceMs,
+          fast = scanners.first;
+        if (!alwaysSlow && (fast(bytes, view, start, end, latest) || scanners.others(bytes, view, start, end, latest))) {
           finish(bytes, view, i);
           if (recordKey !== null) recordKey.check(records, i, bytes);
         } else if (this.takeSlow(buffer, start, end, latest, i, rejected) && recordKey !== null) recordKey.check(records, i, this.slowText);
@@ -215,6 +230,10 @@ class ScannerGate implements CompiledGate {
     if (verdict !== null) {
       rejected.push({ record, code: verdict.code, field: verdict.field, detail: verdict.detail });
       return false;
+    }
+    if (this.slow % LEARN_EVERY === 0 && !this.alwaysSlow) {
+      const order = this.judge.order();
+      if (order !== null) this.scanners.learn(order);
     }
     const held = this.judge.text;
     if (held.buffer !== this.slowText.buffer || held.byteOffset !== this.slowText.byteOffset) {

@@ -4,6 +4,7 @@
  * Texts stand decoded in `text` (owned here, valid until the next record); other values stay in the record's own bytes.
  */
 import { isUtf8 } from 'node:buffer';
+import { UNKNOWN_BYTES_MAX, type Entry, type Layout } from './layout.ts';
 import { PLAIN } from './value-bytes.ts';
 
 export const ABSENT = 0,
@@ -13,7 +14,8 @@ export const ABSENT = 0,
   TRUE = 4,
   FALSE = 5,
   NESTED = 6;
-const DEPTH_MAX = 512;
+const DEPTH_MAX = 512,
+  KEYS_KEPT = 64;
 
 export class RecordReader {
   readonly kind: Uint8Array;
@@ -31,6 +33,11 @@ export class RecordReader {
   private letters = false;
   private textEnd = 0;
   private escaped = false;
+  /** The top level's keys in their order: which field (-1: none) and where; an escaped one begins at -1. */
+  private keyCount = 0;
+  private readonly keyField = new Int32Array(KEYS_KEPT);
+  private readonly keyStart = new Int32Array(KEYS_KEPT);
+  private readonly keyEnd = new Int32Array(KEYS_KEPT);
 
   constructor(names: readonly string[]) {
     this.keys = names.map((name) => Buffer.from(name, 'utf8'));
@@ -46,6 +53,7 @@ export class RecordReader {
     this.p = start;
     this.stop = end;
     this.textEnd = 0;
+    this.keyCount = 0;
     this.kind.fill(ABSENT);
     // Decoded, a text is never longer than in its record.
     if (this.text.length < end - start) this.text = Buffer.alloc(2 ** Math.ceil(Math.log2(end - start)));
@@ -57,6 +65,30 @@ export class RecordReader {
     if (!this.members(1)) return false;
     this.space();
     return this.p === end || this.fail('goes on after the object');
+  }
+
+  /** In which order the last record wrote its keys; null when they are too many, too long or not plain. */
+  order(): Layout | null {
+    if (this.keyCount > KEYS_KEPT) return null;
+    const order: Entry[] = [];
+    for (let k = 0; k < this.keyCount; k++) {
+      const from = this.keyStart[k]!,
+        end = this.keyEnd[k]!,
+        field = this.keyField[k]!;
+      if (from < 0 || end - from > UNKNOWN_BYTES_MAX) return null;
+      const name = this.bytes.toString('latin1', from, end);
+      if (field < 0 && !/^[ -~]*$/.test(name)) return null;
+      order.push(field < 0 ? name : field);
+    }
+    return order;
+  }
+
+  private keepKey(field: number, from: number): void {
+    const k = this.keyCount++;
+    if (k >= KEYS_KEPT) return;
+    this.keyField[k] = field;
+    this.keyStart[k] = this.escaped ? -1 : from;
+    this.keyEnd[k] = this.p - 1;
   }
 
   private fail(why: string): false {
@@ -89,6 +121,7 @@ export class RecordReader {
       const keyStart = this.p;
       if (!this.string()) return false;
       const field = depth === 1 ? this.fieldOf(keyStart, hint) : -1;
+      if (depth === 1) this.keepKey(field, keyStart + 1);
       if (field < 0) {
         const key = this.decoded(keyStart);
         others ??= new Set();

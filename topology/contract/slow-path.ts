@@ -4,6 +4,7 @@
  */
 import { compareDecimal, decimalOf, type Decimal, isInteger, isMultiple, parseDecimal, scaledInteger } from './decimal.ts';
 import { dateMs, isoMs, TIME_MAX, TIME_MIN } from './iso-time.ts';
+import type { Layout } from './layout.ts';
 import type { Code, Contract, Field } from './model.ts';
 import { ABSENT, FALSE, NESTED, NULL, NUMBER, RecordReader, TEXT, TRUE } from './record-reader.ts';
 import type { Slots } from './slots.ts';
@@ -78,6 +79,11 @@ export class SlowPath {
   /** The bytes that text slots point into after `judge`. */
   get text(): Buffer {
     return this.reader.text;
+  }
+
+  /** In which order the last record, which was valid, wrote its keys; null: in none that can be learned. */
+  order(): Layout | null {
+    return this.reader.order();
   }
 
   /** null: the record is valid and its values stand in the slots. `latest`: the last event time before the fence. */

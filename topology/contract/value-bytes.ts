@@ -29,27 +29,30 @@ export function plainEnd(view: DataView, p: number, limit: number): number {
   return p;
 }
 
-/** From inside a string, past letters beyond ASCII (well-formed UTF-8 only), to the closing quote; -1 at anything else. */
+/** Behind one letter beyond ASCII (well-formed UTF-8 only), or -1. May look beyond the record's end; then the place is there too. */
+export function letterEnd(bytes: Uint8Array, p: number): number {
+  const c = bytes[p]!;
+  if (c < 0xc2 || c > 0xf4) return -1;
+  if (c < 0xe0) return follows(bytes[p + 1]) ? p + 2 : -1;
+  const d = bytes[p + 1]!;
+  if (c < 0xf0) {
+    if (!follows(d) || !follows(bytes[p + 2])) return -1;
+    // Overlong forms, and the surrogates, which UTF-8 may not hold.
+    return (c === 0xe0 && d < 0xa0) || (c === 0xed && d > 0x9f) ? -1 : p + 3;
+  }
+  if (!follows(d) || !follows(bytes[p + 2]) || !follows(bytes[p + 3])) return -1;
+  return (c === 0xf0 && d < 0x90) || (c === 0xf4 && d > 0x8f) ? -1 : p + 4;
+}
+
+/** From inside a string, past letters beyond ASCII, to the closing quote; -1 at anything else. */
 export function restOfText(bytes: Uint8Array, p: number, end: number): number {
   while (p < end) {
     const c = bytes[p]!;
     if (PLAIN[c] === 1) p++;
     else if (c === 34) return p;
-    else if (c < 0xc2 || c > 0xf4) return -1;
-    else if (c < 0xe0) {
-      if (!follows(bytes[p + 1])) return -1;
-      p += 2;
-    } else if (c < 0xf0) {
-      const d = bytes[p + 1]!;
-      if (!follows(d) || !follows(bytes[p + 2])) return -1;
-      // Overlong forms, and the surrogates, which UTF-8 may not hold.
-      if ((c === 0xe0 && d < 0xa0) || (c === 0xed && d > 0x9f)) return -1;
-      p += 3;
-    } else {
-      const d = bytes[p + 1]!;
-      if (!follows(d) || !follows(bytes[p + 2]) || !follows(bytes[p + 3])) return -1;
-      if ((c === 0xf0 && d < 0x90) || (c === 0xf4 && d > 0x8f)) return -1;
-      p += 4;
+    else {
+      p = letterEnd(bytes, p);
+      if (p < 0) return -1;
     }
   }
   return -1;

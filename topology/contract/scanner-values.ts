@@ -110,7 +110,7 @@ function choiceLines(choice: Choice, values: readonly string[], place: Place): s
   });
   return [
     `// valid: ${values.map(quoted).join(', ')}`,
-    `if (bytes[p] !== 34 || view.byteLength - p <= ${4 * choice.words}) return false;`,
+    `if (bytes[p] !== 34 || bytes.length - p <= ${4 * choice.words}) return false;`,
     `const choice = choices[${place.at}];`,
     's = p + 1;',
     'n = view.getInt32(s, true);',

@@ -9,6 +9,7 @@ import { generateLog } from '../src/generate/to-log.ts';
 import { loadJob } from '../src/run/load-job.ts';
 
 export const JOB = 'ads-insights';
+export const TOPICS = ['ads.delivery', 'ads.click', 'ads.conversion'];
 export const DATA_DIR = fileURLToPath(new URL('.data', import.meta.url));
 const HOUR = 3_600_000;
 

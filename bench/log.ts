@@ -10,7 +10,7 @@ import { ATTRIBUTES_AT, HEADER_BYTES } from '../topology/consume/batch-header.ts
 import { decodeBatch } from '../topology/consume/cursor.ts';
 import { Records } from '../topology/consume/records.ts';
 import { codecs } from '../src/log/codecs.ts';
-import { InStep } from '../src/log/in-step.ts';
+import { readInStep } from '../src/log/in-step.ts';
 import { openLog } from '../src/log/segments.ts';
 import { TopicWriter } from '../src/log/writer.ts';
 import { print, row } from './table.ts';
@@ -108,7 +108,7 @@ export async function benchLog(quick: boolean): Promise<Row[]> {
     const log = openLog(dir),
       out = new Records();
     const each = (work: (raw: Uint8Array) => void): void => {
-      const source = new InStep(log, [{ topic: 'bench', partition: 0, offset: 0 }], { untilEnd: true });
+      const source = readInStep(log, [{ topic: 'bench', partition: 0, offset: 0 }], { untilEnd: true });
       for (let step = source.next(); step !== undefined; step = source.next()) {
         work(step.batch.bytes);
         source.advance(step);

@@ -9,12 +9,12 @@ import { decodeBatch } from '../topology/consume/cursor.ts';
 import { Records } from '../topology/consume/records.ts';
 import { monotonicMs } from '../src/clock.ts';
 import { codecs } from '../src/log/codecs.ts';
-import { InStep } from '../src/log/in-step.ts';
+import { TOPICS } from './data.ts';
+import { readInStep } from '../src/log/in-step.ts';
 import { openLog } from '../src/log/segments.ts';
 
 const COMMIT_EVENTS = 100_000,
   HOUR = 3_600_000;
-const TOPICS = ['ads.delivery', 'ads.click', 'ads.conversion'];
 
 interface Batch {
   _put(key: Buffer, value: Buffer): void;
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
     records = new Records(),
     windows = new Map<string, Sums>();
   await db.open({ createIfMissing: true });
-  const source = new InStep(
+  const source = readInStep(
     log,
     TOPICS.map((topic) => ({ topic, partition: 0, offset: 0 })),
     { untilEnd: true },

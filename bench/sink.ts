@@ -8,7 +8,7 @@ import path from 'node:path';
 import { command, makeClient } from '../src/clickhouse/client.ts';
 import type { Client } from '../src/clickhouse/client.ts';
 import { startEngine } from '../src/clickhouse/engine.ts';
-import { tableDdl } from '../src/clickhouse/schema.ts';
+import { tableDdl } from '../src/clickhouse/ddl.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
 import { monotonicMs } from '../src/clock.ts';
 import type { Plan } from '../topology/plan.ts';

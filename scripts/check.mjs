@@ -10,7 +10,7 @@ import { readyNode, root, toolFile } from './node24.mjs';
 
 /** Tests that start whole programs, kill them, or go through millions of events: npm test runs them too. */
 const SLOW =
-  /(slow|package|launcher|demo|kill|engine|clickhouse|e2e|end-to-end|run|fuzz|bench|readme|bad-input|log-writer|kafka(?!-protocol))[^/]*\.test\.ts$/;
+  /(slow|package|launcher|demo|kill|engine|clickhouse|e2e|end-to-end|run|fuzz|bench|readme|bad-input|log-writer|deploy)[^/]*\.test\.ts$/;
 const GENERATED = 'contracts/contracts.gen.ts';
 
 const node = await readyNode();
@@ -24,6 +24,7 @@ const STEPS = {
   'dead code': () => tool('knip', '--no-progress'),
   'generated types': isGeneratedFresh,
   'compiled assembly': () => byNode('scripts/assembly.mjs', '--check'),
+  'page of settings': () => byNode('scripts/configuration.mjs', '--check'),
   tests: () => tool('vitest', 'run', '--silent=passed-only', ...quickTests),
 };
 

@@ -217,29 +217,32 @@ test('making the tables again is harmless; tables of another shape or another jo
 });
 
 test('state and tables that do not belong together are refused', async () => {
-  const o: InstanceCheck = {
-    job: 'ads',
-    generation: 1,
-    shards: 2,
-    instance: 'i1',
-    fresh: [true, true],
-    ackedVersion: [0, 0],
-    stateVersion: [100, 100],
-  };
-  const old = { ...o, fresh: [false, false] };
+  const states = (fresh: boolean, acknowledged: readonly number[], version: readonly number[]): InstanceCheck['states'] =>
+    acknowledged.map((a, shard) => ({ shard, fresh, acknowledged: a, version: version[shard]! }));
+  const o: InstanceCheck = { job: 'ads', generation: 1, shards: 2, instance: 'i1', states: states(true, [0, 0], [100, 100]) };
+  const old = (acknowledged: readonly number[], version: readonly number[] = [100, 100]): InstanceCheck => ({
+    ...o,
+    states: states(false, acknowledged, version),
+  });
   const check = (c: InstanceCheck): Promise<string> => fault(checkInstance(r.writer, c));
+  const second = { ...o, instance: 'i2', states: o.states.slice(1) };
   expect(await check(o)).toBe('nothing');
-  expect(await check({ ...old, ackedVersion: [101, 0] })).toMatch(/^E_STATE_TABLES: .*nothing of shard 0/);
+  expect(await check(old([101, 0]))).toMatch(/^E_STATE_TABLES: .*nothing of shard 0/);
   expect(await check({ ...o, instance: 'i2' })).toBe('nothing');
   await put([cell({})]);
   expect(await check({ ...o, instance: 'i2' })).toMatch(/^E_STATE_TABLES: .*another data directory/);
+  expect(await check(second)).toBe('nothing');
   expect(await check(o)).toBe('nothing');
-  await progress([0, START, 102], [1, START, 102]);
-  expect(await check({ ...old, ackedVersion: [102, 101], stateVersion: [102, 105] })).toBe('nothing');
+  await progress([0, START, 102]);
+  expect(await check(second)).toBe('nothing');
+  expect(await check({ ...second, shards: 3 })).toMatch(/^E_STATE_TABLES: .*filled by 2 shard/);
+  await progress([1, START, 102]);
+  expect(await check(second)).toMatch(/^E_STATE_TABLES: .*shard 1 .*another data directory/);
+  expect(await check(old([102, 101], [102, 105]))).toBe('nothing');
   expect(await check(o)).toMatch(/^E_STATE_TABLES: .*the state is new/);
-  expect(await check({ ...old, instance: 'i2' })).toMatch(/^E_STATE_TABLES: .*another data directory/);
-  expect(await check({ ...old, ackedVersion: [102, 103], stateVersion: [110, 110] })).toMatch(/^E_STATE_TABLES: .*shard 1 .*behind/);
-  expect(await check({ ...old, stateVersion: [101, 110] })).toMatch(/^E_STATE_TABLES: .*shard 0 .*ahead/);
+  expect(await check({ ...old([0, 0]), instance: 'i2' })).toMatch(/^E_STATE_TABLES: .*another data directory/);
+  expect(await check(old([102, 103], [110, 110]))).toMatch(/^E_STATE_TABLES: .*shard 1 .*behind/);
+  expect(await check(old([0, 0], [101, 110]))).toMatch(/^E_STATE_TABLES: .*shard 0 .*ahead/);
   await sink.insert('tally_audit_rows', auditRow(), 1);
   expect(await dropJob(r.writer, 'ads')).toBe(true);
   expect(await check(o)).toBe('nothing');

@@ -14,7 +14,7 @@ import { TopicWriter } from '../src/log/writer.ts';
 import { loadJob, shippedContracts } from '../src/run/load-job.ts';
 import { makeJudge } from '../src/verify/judge.ts';
 import { readPartition } from '../src/verify/read-log.ts';
-import type { LoggedRecord } from '../src/verify/read-log.ts';
+import type { LoggedRecord } from '../src/verify/record-batch.ts';
 import type { Contract } from '../topology/contract/model.ts';
 
 const { contracts } = loadContracts(shippedContracts());
@@ -212,7 +212,7 @@ describe('tally generate', () => {
     ['neither', {}, 'E_USAGE', '--help'],
     ['a log for lines', { contract: 'ads-click', log: 'l' }, 'E_USAGE', 'produce'],
     ['more than all', { contract: 'ads-click', duplicates: '0.7', malformed: '0.7' }, 'E_USAGE', '3 %'],
-    ['a log elsewhere', { job: 'ads-insights', log: 'kafka://b' }, 'E_LOG_KAFKA', 'directory'],
+    ['a log elsewhere', { job: 'ads-insights', log: 's3://b' }, 'E_LOG_ADDRESS', 'directory'],
   ])('%s is wrong use', async (_, values, code, hint) => {
     await expect(generate.run({ positionals: [], values: { events: '5', ...values } })).rejects.toMatchObject({
       code,

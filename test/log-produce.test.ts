@@ -5,7 +5,8 @@ import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { InStep } from '../src/log/in-step.ts';
+import { readInStep } from '../src/log/in-step.ts';
+import type { InStep } from '../src/log/in-step.ts';
 import { keyOf } from '../src/log/line-key.ts';
 import { partitionOf } from '../src/log/murmur2.ts';
 import { LineProducer } from '../src/log/produce-lines.ts';
@@ -179,7 +180,7 @@ describe('partitions in step', () => {
         const sorted = times.map((list) => [...list].sort((a, b) => a - b));
         fill(sorted);
         const log = openLog(dir),
-          source = new InStep(log, places(times.length), { untilEnd: true });
+          source = readInStep(log, places(times.length), { untilEnd: true });
         const want = sorted
           .flatMap((list, p) => list.map((ms) => ({ p, ms })))
           .sort((a, b) => a.ms - b.ms || a.p - b.p)
@@ -196,8 +197,8 @@ describe('partitions in step', () => {
   it('end where the log ended when asked for, else go on with what comes', () => {
     fill([[10, 30], [20]]);
     const log = openLog(dir),
-      bounded = new InStep(log, places(2), { untilEnd: true }),
-      live = new InStep(log, places(2));
+      bounded = readInStep(log, places(2), { untilEnd: true }),
+      live = readInStep(log, places(2));
     expect(bounded.ends).toEqual([2, 1]);
     expect(take(bounded, 1)).toEqual(['0@10']);
     expect(bounded.caughtUp()).toEqual([false, false]);
@@ -208,7 +209,7 @@ describe('partitions in step', () => {
     expect(bounded.caughtUp()).toEqual([true, true]);
     expect(live.caughtUp()).toEqual([false, false]);
     expect(take(live)).toEqual(['1@35', '0@40']);
-    const again = new InStep(log, [
+    const again = readInStep(log, [
       { topic: 't', partition: 0, offset: 2 },
       { topic: 't', partition: 1, offset: 1 },
     ]);

@@ -311,7 +311,7 @@ describe('a log on disk', () => {
     fs.writeFileSync(path.join(dir, 'file'), '');
     expect(fault(() => openLog(path.join(dir, 'file'))).code).toBe('E_LOG_MISSING');
     const kafka = fault(() => openLog('kafka://broker:9092'));
-    expect([kafka.code, kafka.exit]).toEqual(['E_LOG_KAFKA', 2]);
+    expect([kafka.code, kafka.exit]).toEqual(['E_LOG_ADDRESS', 2]);
     makeTopic(dir, 'ads.click', 2);
     makeTopic(dir, 'ads.delivery', 1);
     const log = openLog(dir),

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { MemoryStore } from '../state/memory.ts';
 import { OUTBOX_FROM, OUTBOX_TO } from '../state/outbox.ts';
 import { codecs } from '../src/log/codecs.ts';
-import { InStep } from '../src/log/in-step.ts';
+import { readInStep } from '../src/log/in-step.ts';
 import { openLog } from '../src/log/segments.ts';
 import { verifyJob } from '../src/verify/verify-job.ts';
 import { Intake, inputsOf } from '../topology/intake.ts';
@@ -121,7 +121,7 @@ function play(o: Play): MemoryStore {
     });
     for (const [key, value] of store.range(OUTBOX_FROM, OUTBOX_TO)) o.tables.insert({ key, value });
     const segments = openLog(o.dir),
-      source = new InStep(segments, shard.position.partitions, { untilEnd: true });
+      source = readInStep(segments, shard.position.partitions, { untilEnd: true });
     const isDone = life(o, shard, intake, source, store);
     source.close();
     segments.close();
@@ -131,7 +131,7 @@ function play(o: Play): MemoryStore {
   }
 }
 
-function life(o: Play, shard: Shard, intake: Intake, source: InStep, store: MemoryStore): boolean {
+function life(o: Play, shard: Shard, intake: Intake, source: ReturnType<typeof readInStep>, store: MemoryStore): boolean {
   const { r } = o;
   let acknowledged = { keys: [] as Uint8Array[], version: 0 };
   const commit = (end: boolean): boolean => {

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { TopicWriter } from '../src/log/writer.ts';
 import { Cells } from '../src/verify/cells.ts';
 import { Differences } from '../src/verify/model.ts';
+import { openLogged } from '../src/verify/open-log.ts';
 import { ShardRecount } from '../src/verify/recount.ts';
 import { contract, field, measure, plan } from './gate-fixtures.ts';
 
@@ -32,8 +33,8 @@ test('a log of 400 MB is recounted in half of that', { timeout: 60_000 }, async 
     const before = process.memoryUsage().rss;
     let most = 0;
     await recount.partition(
-      { topic: 'test', source: 0, partition: 0, end: EVENTS },
-      dir,
+      { topic: 'test', source: 0, partition: 0, end: EVENTS, skipped: [] },
+      await openLogged(dir, undefined),
       async () => [],
       1,
       () => {

@@ -22,8 +22,9 @@ export interface Piece {
   readonly to: number;
   /** Events of this run and all before it. */
   readonly events: number;
-  /** Where the partition is read on from. */
+  /** Where the partition is read on from, and the leader epoch of the batch before. */
   readonly nextOffset: number;
+  readonly leaderEpoch: number;
 }
 
 /** The columns alone: plain data, of which another thread makes its own view. */

@@ -3,7 +3,7 @@
  * for the shard the watermark, the highest accepted time and the version of the last commit. One small value that changes
  * in the same batch as everything it speaks of.
  *
- *   key 'P'  ->  JSON, format 1
+ *   key 'P'  ->  JSON, format 2
  */
 import { LINES, newPage } from './books.ts';
 import type { Page } from './books.ts';
@@ -14,6 +14,11 @@ export interface PartitionPosition {
   readonly partition: number;
   /** Offset of the next record to read. */
   offset: number;
+  /** Of the batch before it, and which topic of that name it is: a log that was cut, or made anew, is found by them. -1 and '': not known. */
+  leaderEpoch: number;
+  topicId: string;
+  /** Offsets [from, to) that were never read: before the first start, or gone before their turn. */
+  readonly skipped: (readonly [number, number])[];
   /** Highest accepted event_time; -1 before the first. */
   high: number;
   readonly page: Page;
@@ -32,7 +37,7 @@ export interface Position {
 }
 
 export const POSITION_KEY: Uint8Array = Buffer.from('P');
-export const POSITION_FORMAT = 1;
+export const POSITION_FORMAT = 2;
 /** epoch * 2^40: the epoch of a state that was never taken over is 1. */
 export const FIRST_VERSION = 2 ** 40;
 
@@ -45,7 +50,17 @@ export function freshPosition(topics: readonly { source: number; topic: string; 
     committedAt: 0,
     isWhole: true,
     partitions: topics.flatMap(({ source, topic, partitions }) =>
-      partitions.map((partition) => ({ source, topic, partition, offset: 0, high: -1, page: newPage() })),
+      partitions.map((partition) => ({
+        source,
+        topic,
+        partition,
+        offset: 0,
+        leaderEpoch: -1,
+        topicId: '',
+        skipped: [],
+        high: -1,
+        page: newPage(),
+      })),
     ),
   };
 }
@@ -67,7 +82,7 @@ export function decodePosition(value: Uint8Array): Position {
     partitions: p.partitions.map((x) => {
       const page = newPage();
       page.set((x.page as unknown as number[]).slice(0, LINES.length));
-      return { source: x.source, topic: x.topic, partition: x.partition, offset: x.offset, high: x.high, page };
+      return { ...x, page };
     }),
   };
 }

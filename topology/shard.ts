@@ -96,6 +96,7 @@ export class Shard {
       this.windows.add(p.source, events, this.verdict, origin, this.late, event, piece.events);
       this.tally(p, parcel, event, piece.events);
       p.offset = piece.nextOffset;
+      p.leaderEpoch = piece.leaderEpoch;
       this.dirty.add(p);
       event = piece.events;
     }
@@ -137,6 +138,17 @@ export class Shard {
     p.page[COUNTED]! += counted;
     p.page[LATE]! += countedLate;
     p.page[DUPLICATED]! += duplicates;
+  }
+
+  /** Where a partition is read from, when the log and not what was read says so: at the first start, and behind a gap. */
+  moveTo(place: number, offset: number, topicId: string): void {
+    const p = this.position.partitions[place]!;
+    if (p.offset === offset && p.topicId === topicId) return;
+    if (p.offset < offset) p.skipped.push([p.offset, offset]);
+    if (p.offset !== offset) p.leaderEpoch = -1;
+    p.offset = offset;
+    p.topicId = topicId;
+    this.dirty.add(p);
   }
 
   /** True when a commit would change anything. */
@@ -227,7 +239,9 @@ export class Shard {
     rows.u16(o.shards);
     rows.string(o.instance);
     rows.int(Math.max(0, position.watermark));
-    rows.string(JSON.stringify(position.partitions.map((p) => [p.topic, p.partition, p.offset])));
+    rows.string(
+      JSON.stringify(position.partitions.map((p) => [p.topic, p.partition, p.offset, ...(p.skipped.length === 0 ? [] : [p.skipped])])),
+    );
     rows.int(position.committedAt);
     rows.int(position.version);
     rows.rows++;

@@ -6,6 +6,9 @@ import { EXIT_BUG, EXIT_FAULT, TallyError } from '../errors.ts';
 
 export interface Told {
   readonly text: string;
+  readonly code: string;
+  readonly sentence: string;
+  readonly hint: string;
   readonly exit: number;
 }
 
@@ -13,11 +16,14 @@ export function tell(thrown: unknown, isDebug: boolean): Told {
   const fault = thrown instanceof TallyError ? thrown : operatingFault(thrown);
   if (fault !== undefined) {
     const text = `tally: ${fault.code}: ${fault.message}\n${fault.hint === '' ? '' : `hint: ${fault.hint}\n`}`;
-    return { text: isDebug ? `${text}${stackOf(thrown)}\n` : text, exit: fault.exit };
+    const { code, message: sentence, hint, exit } = fault;
+    return { text: isDebug ? `${text}${stackOf(thrown)}\n` : text, code, sentence, hint, exit };
   }
   const what = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
-  const text = `tally: E_BUG: ${oneLine(what)}\nhint: this is a fault of tally itself: please report it with the command and, set TALLY_DEBUG=1, its stack.\n`;
-  return { text: isDebug ? `${text}${stackOf(thrown)}\n` : text, exit: EXIT_BUG };
+  const sentence = oneLine(what),
+    hint = 'this is a fault of tally itself: please report it with the command and, set TALLY_DEBUG=1, its stack.';
+  const text = `tally: E_BUG: ${sentence}\nhint: ${hint}\n`;
+  return { text: isDebug ? `${text}${stackOf(thrown)}\n` : text, code: 'E_BUG', sentence, hint, exit: EXIT_BUG };
 }
 
 /** A fault of the disk, of rights or of the network, wherever it came up; else undefined. */

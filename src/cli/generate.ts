@@ -1,33 +1,48 @@
 /** `tally generate`: events that a contract allows, and some that it does not, as lines on stdout or straight into a log. */
 import { once } from 'node:events';
-import { DEFAULTS, EventSource } from '../generate/event-source.ts';
+import { EventSource } from '../generate/event-source.ts';
 import type { GenerateOptions } from '../generate/event-source.ts';
-import { generateLog } from '../generate/to-log.ts';
+import { sendAtRate } from '../generate/at-rate.ts';
+import type { RateReport } from '../generate/at-rate.ts';
+import { JobEvents } from '../generate/job-events.ts';
+import { generateToKafka, KafkaTarget, openKafkaTarget } from '../generate/to-kafka.ts';
+import { generateLog, SegmentTarget } from '../generate/to-log.ts';
+import { monotonicMs, nowMs } from '../clock.ts';
+import { loadConfig } from '../config/load.ts';
+import { kafkaSecurity } from '../config/parts.ts';
 import { loadContracts } from '../contracts/read.ts';
 import { usage } from '../errors.ts';
+import { isKafkaUrl } from '../kafka/address.ts';
+import type { Security } from '../kafka/security.ts';
 import { checkCompression } from '../log/writer.ts';
-import { PARTITIONS_MAX, refuseKafka } from '../log/topics.ts';
+import { PARTITIONS_MAX } from '../log/topics.ts';
 import { loadJob, shippedContracts } from '../run/load-job.ts';
+import { StopSignal } from '../run/signals.ts';
 import { didYouMean } from '../../topology/nearest.ts';
 import type { Args, Command } from './command.ts';
+import { optionsOf, rateOf, text } from './generate-options.ts';
+import type { Rate } from './generate-options.ts';
 import { wholeNumber } from './numbers.ts';
 import { startProgress } from './progress.ts';
 
-const EVENTS_MAX = 10_000_000_000,
-  KEYS_MAX = 5_000_000,
-  SEED_MAX = 2 ** 32 - 1;
 const CHUNK_BYTES = 256 * 1024;
+/** A stop waits this long for a broker that does not answer. */
+const STOP_MS = 5000;
 
 export const generate: Command = {
   name: 'generate',
   summary: 'make events by a contract: lines on stdout, or all topics of a job',
   usage:
-    '(--contract C | --job JOB --log LOG [--partitions P]) --events N [--seed K] [--duplicates 0.03] [--late 0.01] [--malformed 0.005] [--keys 10000] [--start T] [--span 24h] [--contracts DIR]',
+    '(--contract C | --job JOB --log LOG [--partitions P]) (--events N | --rate R --for TIME [--json]) [--seed K] [--duplicates 0.03] [--late 0.01] [--malformed 0.005] [--keys 10000] [--start T] [--span 24h] [--contracts DIR]',
   positionals: { min: 0, max: 0 },
   options: {
     contract: { type: 'string', placeholder: 'C', help: 'events of this contract, as lines on stdout' },
     job: { type: 'string', placeholder: 'JOB', help: 'events of all topics of this job, in their proportions, into --log' },
-    log: { type: 'string', placeholder: 'LOG', help: 'with --job: the directory of the log; made when it is missing' },
+    log: {
+      type: 'string',
+      placeholder: 'LOG',
+      help: 'with --job: the directory of the log, made when it is missing; or kafka://host:port[,host:port...]',
+    },
     partitions: { type: 'string', placeholder: 'P', help: 'with --job: partitions of new topics (1)' },
     compression: { type: 'string', placeholder: 'CODEC', help: 'with --job: none, lz4 (default) or zstd' },
     events: { type: 'string', placeholder: 'N', help: 'how many records, resends and malformed ones included' },
@@ -38,22 +53,26 @@ export const generate: Command = {
     conflicts: { type: 'string', placeholder: 'SHARE', help: 'records with the id of an earlier event and another content (0)' },
     keys: { type: 'string', placeholder: 'N', help: "different keys, frequent by Zipf's law (10000)" },
     start: { type: 'string', placeholder: 'T', help: 'when the first one arrives (2026-01-01T00:00:00Z)' },
+    disorder: { type: 'string', placeholder: 'TIME', help: 'the rest arrive within this after they happened, most within seconds (3m)' },
+    rate: { type: 'string', placeholder: 'R', help: 'with --job and --for: so many records a second, each sent when it is due' },
+    for: { type: 'string', placeholder: 'TIME', help: 'with --rate: how long the rate is kept: 60s, 10m' },
     span: { type: 'string', placeholder: 'TIME', help: 'from the first arrival to the last: 90m, 24h, 30d (24h)' },
     id: { type: 'string', placeholder: 'FIELD', help: 'with --contract: the id (event_id, or the first that can be)' },
     time: { type: 'string', placeholder: 'FIELD', help: "with --contract: the event's time (event_time, or the first that can be)" },
     contracts: { type: 'string', placeholder: 'DIR', help: 'read the contracts from here' },
+    config: { type: 'string', placeholder: 'FILE', help: "settings of Kafka's TLS and login; TALLY_KAFKA_... variables win over it" },
+    json: { type: 'boolean', help: 'with --rate: print the report as one JSON object' },
   },
-  required: ['events'],
   examples: [
     'tally generate --contract ads-click --events 1000 --seed 7 > clicks.jsonl',
     'tally generate --contract telemetry --events 100000 --malformed 0 | tally produce --log log --topic telemetry.events',
     'tally generate --job ads-insights --log log --events 1000000 --partitions 4 --span 30d',
+    'tally generate --job ads-insights --log kafka://127.0.0.1:9092 --rate 50000 --for 60s --disorder 30s --json',
   ],
   run,
 };
 
 type Values = Args['values'];
-const text = (values: Values, name: string): string | undefined => (typeof values[name] === 'string' ? values[name] : undefined);
 
 async function run(args: Args): Promise<number> {
   const { values } = args,
@@ -65,34 +84,115 @@ async function run(args: Args): Promise<number> {
   return job === undefined ? toStdout(contract!, values, options) : intoLog(job, values, options);
 }
 
+interface Order {
+  readonly job: string;
+  readonly log: string;
+  readonly values: Values;
+  readonly options: Omit<GenerateOptions, 'id' | 'time' | 'dimensions' | 'fenceMs' | 'horizonMs'>;
+  readonly partitions?: number;
+  readonly compression?: ReturnType<typeof checkCompression>;
+}
+
 async function intoLog(job: string, values: Values, options: GenerateOptions): Promise<number> {
   const log = text(values, 'log'),
     partitions = text(values, 'partitions'),
-    compression = text(values, 'compression');
+    compression = text(values, 'compression'),
+    rate = rateOf(values);
   if (log === undefined) throw usage('E_USAGE', '--job needs --log, the log that the events go to.', 'for example --log ./log');
   for (const name of ['id', 'time'])
     if (values[name] !== undefined) throw usage('E_USAGE', `--${name} goes with --contract; a job says it itself.`, `leave --${name} out`);
-  refuseKafka(log);
-  const { plan, contracts } = await loadJob(job, text(values, 'contracts'));
-  const progress = startProgress('generate'),
-    { id: _id, time: _time, dimensions: _dimensions, fenceMs: _fence, horizonMs: _horizon, ...said } = options;
-  const made = generateLog(plan, contracts, log, {
-    ...said,
+  if (partitions !== undefined && isKafkaUrl(log))
+    throw usage('E_USAGE', '--partitions goes with a log of files: topics of Kafka are not made here.', 'leave --partitions out');
+  if (values['json'] === true && rate === undefined) throw usage('E_USAGE', '--json goes with --rate.', 'leave --json out');
+  const { id: _id, time: _time, dimensions: _dimensions, fenceMs: _fence, horizonMs: _horizon, ...said } = options;
+  const order: Order = {
+    job,
+    log,
+    values,
+    options: said,
     ...(partitions === undefined ? {} : { partitions: wholeNumber('--partitions', partitions, 1, PARTITIONS_MAX) }),
     ...(compression === undefined ? {} : { compression: checkCompression(compression) }),
-    onProgress: (done) => progress.update(`${done.toLocaleString('en')} of ${options.events.toLocaleString('en')} records`),
-  });
-  progress.done();
-  process.stderr.write(
-    `${made.records.toLocaleString('en')} records: ${Object.entries(made.topics)
-      .map(([topic, n]) => `${n.toLocaleString('en')} in ${topic}`)
-      .join(', ')}\n`,
+  };
+  return rate === undefined ? atOnce(order) : atRate(order, rate);
+}
+
+const securityOf = ({ log, values }: Order): Security =>
+  kafkaSecurity(
+    loadConfig({ log, ...(text(values, 'config') === undefined ? {} : { config: text(values, 'config') }) }, process.env).config,
   );
+
+async function atOnce(order: Order): Promise<number> {
+  const { job, log, values, options, partitions, compression } = order,
+    { plan, contracts } = await loadJob(job, text(values, 'contracts')),
+    progress = startProgress('generate');
+  const all = {
+    ...options,
+    ...(partitions === undefined ? {} : { partitions }),
+    ...(compression === undefined ? {} : { compression }),
+    onProgress: (done: number) => progress.update(`${done.toLocaleString('en')} of ${options.events.toLocaleString('en')} records`),
+  };
+  const made = isKafkaUrl(log)
+    ? await generateToKafka(plan, contracts, log, { ...all, security: securityOf(order) })
+    : generateLog(plan, contracts, log, all);
+  progress.done();
+  tell(made.records, made.topics);
   return 0;
 }
 
+/** Without --start, an event arrives when it is due: latency can be taken from the log's times. */
+async function atRate(order: Order, { rate, forMs, records }: Rate): Promise<number> {
+  const { job, log, values, options, compression } = order,
+    { plan, contracts } = await loadJob(job, text(values, 'contracts')),
+    stop = new StopSignal(),
+    progress = startProgress('generate');
+  let startMs = options.startMs,
+    startedAt = 0,
+    acknowledgedLagMs = 0;
+  const target = isKafkaUrl(log)
+    ? await openKafkaTarget(plan, log, {
+        security: securityOf(order),
+        ...(compression === undefined ? {} : { compression }),
+        onAcknowledged: (dueMs) => (acknowledgedLagMs = Math.max(acknowledgedLagMs, monotonicMs() - startedAt - (dueMs - startMs))),
+      })
+    : new SegmentTarget(plan, log, order);
+  if (target instanceof KafkaTarget) stop.onStop(() => target.hurry(STOP_MS));
+  try {
+    if (values['start'] === undefined) startMs = nowMs();
+    const events = new JobEvents(plan, contracts, { ...options, startMs, spanMs: forMs });
+    startedAt = monotonicMs();
+    const report = await sendAtRate(events, target, {
+      records,
+      rate,
+      now: monotonicMs,
+      wait: (ms) => new Promise((resolve) => (ms > 0 ? setTimeout(resolve, ms) : setImmediate(resolve))),
+      isStopped: () => stop.stopped,
+      onProgress: (sent, lagMs) => progress.update(`${sent.toLocaleString('en')} records, ${lagMs.toFixed(0)} ms behind`),
+    });
+    await target.finish();
+    progress.done();
+    const all = { rate, ...report, ...(isKafkaUrl(log) ? { acknowledgedLagMaxMs: acknowledgedLagMs } : {}), topics: target.counts() };
+    if (values['json'] === true) process.stdout.write(`${JSON.stringify(all)}\n`);
+    else tell(report.sent, all.topics, report);
+    return 0;
+  } finally {
+    stop.release();
+    await target.close();
+  }
+}
+
+function tell(records: number, topics: Readonly<Record<string, number>>, report?: RateReport): void {
+  const number = (n: number): string => n.toLocaleString('en'),
+    each = Object.entries(topics).map(([topic, n]) => `${number(n)} in ${topic}`);
+  process.stderr.write(`${number(records)} records: ${each.join(', ')}\n`);
+  if (report === undefined) return;
+  const { scheduled, sent, sentOnTime, seconds, lagMaxMs } = report;
+  process.stderr.write(
+    `${number(scheduled)} scheduled, ${number(sent)} sent in ${seconds.toFixed(1)} s, ${number(sentOnTime)} of them before the schedule ended; at most ${lagMaxMs.toFixed(0)} ms late\n`,
+  );
+}
+
 async function toStdout(id: string, values: Values, options: GenerateOptions): Promise<number> {
-  for (const name of ['log', 'partitions', 'compression']) {
+  for (const name of ['log', 'partitions', 'compression', 'rate', 'for', 'json', 'config']) {
     if (values[name] !== undefined)
       throw usage('E_USAGE', `--${name} goes with --job; lines of a contract go to stdout.`, 'tally produce puts lines into a log.');
   }
@@ -129,50 +229,4 @@ async function toStdout(id: string, values: Values, options: GenerateOptions): P
 
 async function put(bytes: Uint8Array): Promise<void> {
   if (!process.stdout.write(bytes)) await once(process.stdout, 'drain');
-}
-
-function optionsOf(values: Values): GenerateOptions {
-  const whole = (name: string, usual: number, least: number, most: number): number =>
-    values[name] === undefined ? usual : wholeNumber(`--${name}`, String(values[name]), least, most);
-  const options: GenerateOptions = {
-    ...DEFAULTS,
-    events: whole('events', DEFAULTS.events, 0, EVENTS_MAX),
-    seed: whole('seed', DEFAULTS.seed, 0, SEED_MAX),
-    keys: whole('keys', DEFAULTS.keys, 1, KEYS_MAX),
-    duplicates: share(values, 'duplicates', DEFAULTS.duplicates),
-    late: share(values, 'late', DEFAULTS.late),
-    malformed: share(values, 'malformed', DEFAULTS.malformed),
-    conflicts: share(values, 'conflicts', DEFAULTS.conflicts),
-    startMs: startOf(text(values, 'start')),
-    spanMs: durationOf(text(values, 'span')),
-    id: text(values, 'id') ?? null,
-    time: text(values, 'time') ?? null,
-  };
-  if (options.duplicates + options.malformed + options.conflicts > 1)
-    throw usage('E_USAGE', '--duplicates, --malformed and --conflicts are more than all records together.', 'they are shares: 0.03 is 3 %');
-  return options;
-}
-
-function share(values: Values, name: string, usual: number): number {
-  const said = text(values, name);
-  if (said === undefined) return usual;
-  if (/^\d*\.?\d+$/.test(said) && Number(said) <= 1) return Number(said);
-  throw usage('E_USAGE', `--${name} is a share from 0 to 1, not ${said}.`, `for example --${name} ${usual || 0.01}`);
-}
-
-function startOf(said: string | undefined): number {
-  if (said === undefined) return DEFAULTS.startMs;
-  const ms = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d))?$/.test(said) ? Date.parse(said) : NaN;
-  if (ms >= 0 && ms < Date.UTC(2105, 0, 1)) return ms;
-  throw usage('E_USAGE', `--start is a time with a zone, not ${said}.`, 'for example --start 2026-01-01T00:00:00Z');
-}
-
-const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-function durationOf(said: string | undefined): number {
-  if (said === undefined) return DEFAULTS.spanMs;
-  const m = /^(\d{1,9})([smhd])$/.exec(said),
-    ms = m === null ? 0 : Number(m[1]) * UNITS[m[2]!]!;
-  if (ms > 0 && ms <= 36_500 * UNITS.d!) return ms;
-  throw usage('E_USAGE', `--span is a number with s, m, h or d, not ${said}.`, 'for example --span 24h');
 }

@@ -18,9 +18,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   query: async () => (await import('./query.ts')).query,
   verify: async () => (await import('./verify.ts')).verify,
   status: async () => (await import('./status.ts')).status,
+  config: async () => (await import('./config.ts')).config,
   explain: async () => (await import('./explain.ts')).explain,
   types: async () => (await import('./types.ts')).types,
   generate: async () => (await import('./generate.ts')).generate,
+  clickhouse: async () => (await import('./clickhouse.ts')).clickhouse,
   audit: async () => (await import('./audit.ts')).audit,
   drop: async () => (await import('./drop.ts')).drop,
 };

@@ -1,7 +1,12 @@
 /** `tally verify`: counts the log again, in the plainest way, and shows each row of the tables that is not as it should be. */
 import { makeClient, parseEndpoint, rows } from '../clickhouse/client.ts';
 import type { Endpoint } from '../clickhouse/engine.ts';
+import { loadConfig } from '../config/load.ts';
+import { kafkaSecurity } from '../config/parts.ts';
 import { EXIT_NO, usage } from '../errors.ts';
+import { isKafkaUrl } from '../kafka/address.ts';
+import { libraryAccess } from '../kafka/library-access.ts';
+import type { LibraryAccess } from '../kafka/library-access.ts';
 import { checkLogDir } from '../log/topics.ts';
 import { loadJob } from '../run/load-job.ts';
 import type { LoadedJob } from '../run/load-job.ts';
@@ -20,10 +25,11 @@ const REQUEST_MS = 600_000;
 export const verify: Command = {
   name: 'verify',
   summary: 'recount the log independently and hold every row of the tables against it',
-  usage: 'JOB --log LOG (--data DIR | --clickhouse URL) [--contracts DIR] [--limit N] [--json]',
+  usage: 'JOB --log LOG (--data DIR | --clickhouse URL) [--contracts DIR] [--config FILE] [--limit N] [--json]',
   positionals: { min: 1, max: 1 },
   options: {
-    log: { type: 'string', placeholder: 'LOG', help: 'the directory of the log that the job has read' },
+    log: { type: 'string', placeholder: 'LOG', help: 'the log that the job has read: a directory, or kafka://...' },
+    config: { type: 'string', placeholder: 'FILE', help: 'how Kafka is connected to (kafka.tls, kafka.sasl); the environment counts too' },
     data: { type: 'string', placeholder: 'DIR', help: 'the data directory of the run' },
     clickhouse: {
       type: 'string',
@@ -44,10 +50,11 @@ export const verify: Command = {
     if (data === undefined && clickhouse === undefined)
       throw usage('E_USAGE', 'tally verify needs --data, or --clickhouse.', 'tally verify --help shows what it takes.');
     const limit = text('limit') === undefined ? DIFFERENCES_SHOWN : wholeNumber('--limit', text('limit')!, 0, 1_000_000);
-    checkLogDir(log);
+    if (!isKafkaUrl(log)) checkLogDir(log);
     const job = await loadJob(args.positionals[0]!, text('contracts'));
     if (data !== undefined) await checkWhole(data, job.plan.job);
-    const check = (endpoint: Endpoint): Promise<VerifyResult> => recount(endpoint, job, log, limit);
+    const kafka = isKafkaUrl(log) ? await accessTo(log, text('config')) : undefined;
+    const check = (endpoint: Endpoint): Promise<VerifyResult> => recount(endpoint, job, { logDir: log, ...(kafka && { kafka }) }, limit);
     const result = clickhouse === undefined ? await withData(data!, check) : await check(parseEndpoint(clickhouse));
     if (args.values['json'] === true) process.stdout.write(`${JSON.stringify({ job: job.plan.job, ...result })}\n`);
     else print(result);
@@ -55,7 +62,17 @@ export const verify: Command = {
   },
 };
 
-async function recount(endpoint: Endpoint, job: LoadedJob, logDir: string, limit: number): Promise<VerifyResult> {
+function accessTo(log: string, config: string | undefined): Promise<LibraryAccess> {
+  const loaded = loadConfig({ log, ...(config === undefined ? {} : { config }) }, process.env);
+  return libraryAccess(log, kafkaSecurity(loaded.config));
+}
+
+async function recount(
+  endpoint: Endpoint,
+  job: LoadedJob,
+  log: Pick<VerifyOptions, 'logDir' | 'kafka'>,
+  limit: number,
+): Promise<VerifyResult> {
   const client = makeClient(endpoint, { connections: 1, requestMs: REQUEST_MS }),
     progress = startProgress('verify');
   const ask: VerifyOptions['ask'] = (sql) => rows<Record<string, unknown>>(client, sql);
@@ -64,7 +81,7 @@ async function recount(endpoint: Endpoint, job: LoadedJob, logDir: string, limit
     return await verifyJob({
       plan: job.plan,
       contracts: job.contracts,
-      logDir,
+      ...log,
       ask,
       generation,
       limit,

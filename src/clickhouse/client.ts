@@ -1,19 +1,21 @@
 /**
  * @clickhouse/client as Tally uses it, the same for the embedded engine and a server elsewhere. A URL for people comes in
- * (http://user:password@host:8123/database); passwords may come by the environment, so that they stand in no process list.
+ * (http://user@host:8123/database); passwords come by a file or the environment, so that they stand in no process list.
  */
+import https from 'node:https';
 import { createClient } from '@clickhouse/client';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { usage } from '../errors.ts';
 import { DATABASE } from './connection.ts';
 import type { Endpoint } from './engine.ts';
 import { askFault } from './faults.ts';
+import { currentPassword, tlsFiles } from './secrets.ts';
 
 export type Client = ClickHouseClient;
 
-const PASSWORD_VARIABLE = 'TALLY_CLICKHOUSE_PASSWORD';
+type Environment = Readonly<Record<string, string | undefined>>;
 
-export function parseEndpoint(text: string, env: Readonly<Record<string, string | undefined>> = process.env): Endpoint {
+export function parseEndpoint(text: string, env: Environment = process.env): Endpoint {
   const wrong = (what: string): never => {
     throw usage(
       'E_CLICKHOUSE_URL',
@@ -30,8 +32,27 @@ export function parseEndpoint(text: string, env: Readonly<Record<string, string 
   return {
     url: `${url.protocol}//${url.host}`,
     username: decodeURIComponent(url.username) || 'default',
-    password: decodeURIComponent(url.password) || (env[PASSWORD_VARIABLE] ?? ''),
+    password: decodeURIComponent(url.password) || (env['TALLY_CLICKHOUSE_PASSWORD'] ?? ''),
     database: database === '' ? DATABASE : database,
+    ...filesOf(url, env),
+  };
+}
+
+/** A password in the URL is meant for this one command; a file comes before the environment. */
+function filesOf(url: URL, env: Environment): Partial<Endpoint> {
+  const named = (field: keyof Endpoint, variable: string): Partial<Endpoint> => {
+    const file = env[variable];
+    return file === undefined || file === '' ? {} : { [field]: file };
+  };
+  return {
+    ...(url.password === '' ? named('passwordFile', 'TALLY_CLICKHOUSE_PASSWORD_FILE') : {}),
+    ...(url.protocol === 'https:'
+      ? {
+          ...named('caFile', 'TALLY_CLICKHOUSE_CA_FILE'),
+          ...named('certFile', 'TALLY_CLICKHOUSE_CERT_FILE'),
+          ...named('keyFile', 'TALLY_CLICKHOUSE_KEY_FILE'),
+        }
+      : {}),
   };
 }
 
@@ -41,16 +62,21 @@ export interface ClientOptions {
 }
 
 export function makeClient(endpoint: Endpoint, o: ClientOptions = {}): Client {
+  const connections = o.connections ?? 4;
   return createClient({
     url: endpoint.url,
     username: endpoint.username,
-    password: endpoint.password,
+    password: currentPassword(endpoint),
     database: endpoint.database,
     application: 'tally',
-    max_open_connections: o.connections ?? 4,
+    max_open_connections: connections,
     request_timeout: o.requestMs ?? 60_000,
     // Shorter than any server's own, so that no request goes out on a socket that the other side has just closed.
     keep_alive: { enabled: true, idle_socket_ttl: 1_500 },
+    // The client's own TLS options take a certificate of ours only together with an authority.
+    ...(endpoint.url.startsWith('https:')
+      ? { http_agent: new https.Agent({ keepAlive: true, maxSockets: connections, ...tlsFiles(endpoint) }) }
+      : {}),
     compression: { request: false, response: false },
     log: { LoggerClass: Silent },
   });

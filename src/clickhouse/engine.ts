@@ -43,6 +43,12 @@ export interface Endpoint {
   readonly username: string;
   readonly password: string;
   readonly database: string;
+  /** Read again with each insert, so that a changed file counts at once; in place of `password`. */
+  readonly passwordFile?: string;
+  /** For https: whom to trust besides the usual authorities, and who we are. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly keyFile?: string;
 }
 export interface EngineOptions {
   /** DATA/clickhouse */

@@ -1,45 +1,28 @@
 /**
  * What ClickHouse, or the way to it, answers when something is wrong, and what that means: a fault that heals is tried again, one that
- * cannot heal by itself stops the run. One table of codes; what is not in it is tried again, for losing time is better than stopping.
+ * cannot heal by itself stops the run. The table of codes is error-codes.ts; here it becomes sentences.
  */
 import { ClickHouseError } from '@clickhouse/client';
 import { TallyError } from '../errors.ts';
+import { AUTHENTICATION, DENIED, ERROR_CODES, FENCED, FULL, TOO_MUCH } from './error-codes.ts';
 
 export type Verdict = 'retry' | 'stop';
 
-/** https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp */
-const STOP: ReadonlyMap<string, string> = new Map([
-  ['6', 'a value that does not fit its column'], // CANNOT_PARSE_TEXT
-  ['16', 'a column is missing'], // NO_SUCH_COLUMN_IN_TABLE
-  ['20', 'another number of columns'], // NUMBER_OF_COLUMNS_DOESNT_MATCH
-  ['27', 'a value that does not fit its column'], // CANNOT_PARSE_INPUT_ASSERTION_FAILED
-  ['36', 'a wrong argument'], // BAD_ARGUMENTS
-  ['44', 'a column of another kind'], // ILLEGAL_COLUMN
-  ['47', 'an unknown name'], // UNKNOWN_IDENTIFIER
-  ['48', 'this server cannot do it'], // NOT_IMPLEMENTED
-  ['53', 'a column of another type'], // TYPE_MISMATCH
-  ['60', 'a table is missing'], // UNKNOWN_TABLE
-  ['62', 'a statement that this server does not know'], // SYNTAX_ERROR
-  ['73', 'a format that this server does not know'], // UNKNOWN_FORMAT
-  ['81', 'the database is missing'], // UNKNOWN_DATABASE
-  ['115', 'a setting that this server does not know'], // UNKNOWN_SETTING
-  ['117', 'data that does not fit the table'], // INCORRECT_DATA
-  ['164', 'the user may only read'], // READONLY
-  ['192', 'the user is unknown'], // UNKNOWN_USER
-  ['193', 'the password is wrong'], // WRONG_PASSWORD
-  ['194', 'a password is required'], // REQUIRED_PASSWORD
-  ['195', 'the user may not come from this address'], // IP_ADDRESS_NOT_ALLOWED
-  ['497', 'the user may not do this'], // ACCESS_DENIED
-  ['516', 'user or password is wrong'], // AUTHENTICATION_FAILED
-]);
-const AUTHENTICATION: ReadonlySet<string> = new Set(['192', '193', '194', '195', '516']);
-const TOO_MUCH: ReadonlySet<string> = new Set(['159', '209', '210', '241', '243', '202']);
+export const codeOf = (error: unknown): string => (error instanceof ClickHouseError ? error.code : '');
 
 export const verdictOf = (error: unknown): Verdict =>
-  error instanceof TallyError || (error instanceof ClickHouseError && (STOP.has(error.code) || isFull(error))) ? 'stop' : 'retry';
+  error instanceof TallyError || (error instanceof ClickHouseError && isFull(error))
+    ? 'stop'
+    : (ERROR_CODES.get(codeOf(error))?.verdict ?? 'retry');
 
-/** 243: NOT_ENOUGH_SPACE; what comes while a file is being written only says so. */
-const isFull = (error: ClickHouseError): boolean => error.code === '243' || /No space left on device|not enough space/i.test(error.message);
+/** What comes while a file is being written has no code of its own. */
+const isFull = (error: ClickHouseError): boolean => error.code === FULL || /No space left on device|not enough space/i.test(error.message);
+
+/** "it merges more slowly than rows come in: Too many parts ..." */
+export function troubleOf(error: unknown): string {
+  const meaning = ERROR_CODES.get(codeOf(error))?.meaning;
+  return meaning === undefined ? messageOf(error) : `${meaning}: ${messageOf(error)}`;
+}
 
 /** ClickHouse's own message in one line, without its wrapping. */
 export function messageOf(error: unknown): string {
@@ -61,13 +44,13 @@ export function cleanMessage(text: string): string {
 /** A fault that stops the run, for a person. */
 export function stopFault(what: string, error: unknown): TallyError {
   if (error instanceof TallyError) return error;
-  const code = error instanceof ClickHouseError ? error.code : '',
-    why = STOP.get(code);
+  const code = codeOf(error),
+    why = ERROR_CODES.get(code)?.meaning;
   if (AUTHENTICATION.has(code)) {
     return new TallyError(
       'E_CLICKHOUSE_AUTH',
       `ClickHouse refuses the user: ${messageOf(error)}.`,
-      'Check user and password in --clickhouse, or TALLY_CLICKHOUSE_PASSWORD.',
+      'Check the user in --clickhouse, and the password in TALLY_CLICKHOUSE_PASSWORD or the file of TALLY_CLICKHOUSE_PASSWORD_FILE.',
       undefined,
       error,
     );
@@ -77,6 +60,15 @@ export function stopFault(what: string, error: unknown): TallyError {
       'E_DISK_FULL',
       `the disk of ClickHouse is full: ${messageOf(error)}.`,
       'Make room and run again: what was not acknowledged stays in the outbox, nothing is lost.',
+      undefined,
+      error,
+    );
+  }
+  if (code === FENCED) {
+    return new TallyError(
+      'E_FENCED',
+      `ClickHouse turned away ${what}: another process has taken this shard over.`,
+      'This process stops and takes nothing back. Its state stays as it is; look at tally status where the shard runs now.',
       undefined,
       error,
     );
@@ -93,14 +85,36 @@ export function stopFault(what: string, error: unknown): TallyError {
 /** A fault while something small was asked, at a start or an end, where nobody waits for it to heal. */
 export function askFault(what: string, error: unknown): TallyError {
   if (error instanceof ClickHouseError || error instanceof TallyError) return stopFault(what, error);
+  const tls = tlsTrouble(error);
   return new TallyError(
-    'E_CLICKHOUSE_DOWN',
+    tls === undefined ? 'E_CLICKHOUSE_DOWN' : 'E_CLICKHOUSE_TLS',
     `ClickHouse cannot be reached (${what}): ${messageOf(error)}.`,
-    'Check that it runs, and the URL of --clickhouse.',
+    tls ?? 'Check that it runs, and the URL of --clickhouse.',
     undefined,
     error,
   );
 }
 
+/** What to do about it, when the two sides do not agree on TLS; undefined when it is something else. */
+export function tlsTrouble(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { message } = error,
+    code = (error as NodeJS.ErrnoException).code ?? '';
+  if (/ALTNAME/.test(code)) return 'Its certificate is made for another name: use that name in the URL of --clickhouse.';
+  if (/CERT_HAS_EXPIRED|CERT_NOT_YET_VALID/.test(code))
+    return 'Give the server a certificate that is valid today, and look at both clocks.';
+  if (/CERT|SELF_SIGNED|ISSUER|LEAF_SIGNATURE/.test(code) && !/ERR_SSL/.test(code))
+    return 'If it is signed by an authority of your own, name the file of that: TALLY_CLICKHOUSE_CA_FILE.';
+  if (/^ERR_SSL_(TLSV1|SSLV3)_ALERT|^ERR_SSL_.*ALERT/.test(code))
+    return 'The server wants another certificate of ours: TALLY_CLICKHOUSE_CERT_FILE and TALLY_CLICKHOUSE_KEY_FILE.';
+  if (code === 'EPROTO' || /^ERR_SSL|WRONG_VERSION/.test(code) || /wrong version number|Parse Error/i.test(message))
+    return 'One side speaks TLS, the other does not: https:// (port 8443 as a rule) or http:// (8123).';
+  return undefined;
+}
+
 export const isTooMuch = (error: ClickHouseError): boolean => TOO_MUCH.has(error.code);
-export const isAuthentication = (error: ClickHouseError): boolean => AUTHENTICATION.has(error.code);
+export const isAuthentication = (error: unknown): boolean => AUTHENTICATION.has(codeOf(error));
+export const isDenied = (error: unknown): boolean => DENIED.has(codeOf(error instanceof TallyError ? error.cause : error));
+/** A server of the cluster cannot be reached, or does not have the table. */
+export const isElsewhereMissing = (error: unknown): boolean =>
+  ['60', '81', '279'].includes(codeOf(error instanceof TallyError ? error.cause : error));

@@ -6,6 +6,7 @@ import { TallyError } from '../errors.ts';
 import { BOOKS, PROGRESS, QUARANTINE } from '../../topology/write/layout.ts';
 import { command, identifier, literal, rows } from './client.ts';
 import type { Client } from './client.ts';
+import { isOurs } from './ddl.ts';
 import { REGISTRY, existingTables } from './schema.ts';
 import type { Existing } from './schema.ts';
 
@@ -14,12 +15,17 @@ export interface InstanceCheck {
   readonly generation: number;
   readonly shards: number;
   readonly instance: string;
-  /** By shard: nothing was ever committed. */
-  readonly fresh: readonly boolean[];
-  /** By shard: the version up to which the state knows everything acknowledged; 0: nothing. */
-  readonly ackedVersion: readonly number[];
-  /** By shard: the version of the newest commit. */
-  readonly stateVersion: readonly number[];
+  /** The shards whose state is here; others may run elsewhere. */
+  readonly states: readonly ShardState[];
+}
+export interface ShardState {
+  readonly shard: number;
+  /** Nothing was ever committed. */
+  readonly fresh: boolean;
+  /** The version up to which the state knows everything acknowledged; 0: nothing. */
+  readonly acknowledged: number;
+  /** The version of the newest commit. */
+  readonly version: number;
 }
 
 /** Works before and after `migrate`; call it before, for that writes the registry. */
@@ -27,14 +33,15 @@ export async function checkInstance(client: Client, o: InstanceCheck): Promise<v
   const existing = await existingTables(client);
   const progress = existing.has(PROGRESS.name) ? await progressOf(client, o) : [];
   for (const row of progress) checkShard(o, row);
-  for (const [shard, acked] of o.ackedVersion.entries()) {
-    if (acked > 0 && !progress.some((p) => p.shard === shard))
+  for (const { shard, acknowledged } of o.states) {
+    if (acknowledged > 0 && !progress.some((p) => p.shard === shard))
       refuse(o, `the tables have nothing of shard ${shard}, but its state knows that they had: they were dropped or put back`);
   }
-  if (!existing.has(REGISTRY.name) || progress.length > 0) return;
+  // Where other processes have shards of this job, what stands in the tables may be theirs.
+  if (!existing.has(REGISTRY.name) || progress.length > 0 || o.states.length < o.shards) return;
   const others = await rows<{ table_name: string }>(
     client,
-    `SELECT DISTINCT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(o.job)} AND instance != ${literal(o.instance)}`,
+    `SELECT DISTINCT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(o.job)} AND instance NOT IN ('', ${literal(o.instance)})`,
   );
   // A start that was killed before its first insert left empty tables: they may be taken over.
   for (const { table_name } of others) {
@@ -60,19 +67,21 @@ async function progressOf(client: Client, o: InstanceCheck): Promise<ProgressRow
 
 function checkShard(o: InstanceCheck, row: ProgressRow): void {
   const { shard } = row,
-    version = Number(row.version);
-  if (row.instance !== o.instance) refuse(o, 'they were filled from another data directory');
+    version = Number(row.version),
+    state = o.states.find((s) => s.shard === shard);
+  if (state !== undefined && row.instance !== o.instance) refuse(o, `those of shard ${shard} were filled from another data directory`);
   if (row.shards !== o.shards || shard >= o.shards) refuse(o, `they were filled by ${row.shards} shard(s), the state has ${o.shards}`);
-  if (o.fresh[shard] === true) refuse(o, 'the state is new, but the tables are not');
-  if (version < o.ackedVersion[shard]!)
+  if (state === undefined) return;
+  if (state.fresh) refuse(o, 'the state is new, but the tables are not');
+  if (version < state.acknowledged)
     refuse(
       o,
-      `those of shard ${shard} stand at version ${version}, behind ${o.ackedVersion[shard]} that they had acknowledged: they were put back to an older day`,
+      `those of shard ${shard} stand at version ${version}, behind ${state.acknowledged} that they had acknowledged: they were put back to an older day`,
     );
-  if (version > o.stateVersion[shard]!)
+  if (version > state.version)
     refuse(
       o,
-      `those of shard ${shard} stand at version ${version}, ahead of the state's ${o.stateVersion[shard]}: the state was put back to an older day`,
+      `those of shard ${shard} stand at version ${version}, ahead of the state's ${state.version}: the state was put back to an older day`,
     );
 }
 
@@ -87,7 +96,7 @@ function refuse(o: InstanceCheck, why: string): never {
 /** The tables behind a name of the registry, of every generation. */
 function physical(existing: ReadonlyMap<string, Existing>, name: string): string[] {
   const matches = [...existing.keys()].filter((t) => t.startsWith(`${name}_g`) && /^\d+_rows$/.test(t.slice(name.length + 2)));
-  return matches.filter((t) => existing.get(t)!.comment === 'tally');
+  return matches.filter((t) => isOurs(existing.get(t)!.comment));
 }
 
 async function countOf(client: Client, table: string): Promise<number> {
@@ -100,12 +109,19 @@ async function countOf(client: Client, table: string): Promise<number> {
  */
 export async function dropJob(client: Client, job: string): Promise<boolean> {
   const existing = await existingTables(client);
+  if (existing.get(REGISTRY.name)?.engine === 'Distributed') {
+    throw new TallyError(
+      'E_CLUSTER',
+      `The tables of ${job} lie on a cluster; they are not dropped from here.`,
+      'Drop the database yourself: DROP DATABASE ... ON CLUSTER ... SYNC. Then remove the data directory.',
+    );
+  }
   const mine = existing.has(REGISTRY.name)
     ? await rows<{ table_name: string }>(client, `SELECT table_name FROM ${REGISTRY.name} FINAL WHERE job = ${literal(job)}`)
     : [];
   for (const { table_name } of mine) {
     const view = existing.get(table_name);
-    if (view?.engine === 'View' && view.comment === 'tally') await command(client, `DROP VIEW IF EXISTS ${identifier(table_name)}`);
+    if (view?.engine === 'View' && isOurs(view.comment)) await command(client, `DROP VIEW IF EXISTS ${identifier(table_name)}`);
     for (const table of physical(existing, table_name)) await command(client, `DROP TABLE IF EXISTS ${identifier(table)} SYNC`);
   }
   const forget = async ({ name }: { name: string }): Promise<void> => {

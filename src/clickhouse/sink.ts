@@ -3,25 +3,23 @@
  * growing, jittered pauses, as often as it takes, and a body that was applied without an answer is simply applied again (rows are
  * absolute and versioned). What cannot heal is thrown as a TallyError.
  */
-import { Readable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import { randomUint32 } from '../clock.ts';
-import { makeClient } from './client.ts';
-import type { Client } from './client.ts';
+import { TallyError } from '../errors.ts';
+import { literal, makeClient, rows as askRows } from './client.ts';
 import type { Endpoint } from './engine.ts';
-import { messageOf, stopFault, verdictOf } from './faults.ts';
+import { isAuthentication, stopFault, troubleOf, verdictOf } from './faults.ts';
+import { INSERT_SETTINGS } from './server.ts';
+import { currentPassword } from './secrets.ts';
+import { Wire } from './wire.ts';
 
 const RETRY_MS_FIRST = 50;
 const RETRY_MS_MAX = 5_000;
 const CONNECTIONS = 4;
-const SETTINGS = {
-  async_insert: 0,
-  insert_deduplicate: 0,
-  wait_end_of_query: 1,
-  // One block an insert, up to this: a commit's books stay together.
-  max_insert_block_size: '1000000',
-  input_format_parallel_parsing: 0,
-} as const;
+/** An insert that is answered with another number of rows this often in a row will not be answered with the right one. */
+const MISCOUNTS_MAX = 4;
+const SETTINGS = Object.entries(INSERT_SETTINGS)
+  .map(([name, value]) => `&${name}=${value}`)
+  .join('');
 
 export interface SinkOptions {
   readonly requestMs?: number;
@@ -32,8 +30,10 @@ export class Sink {
   /** Told once when inserts begin to fail, and again after they have worked in between. */
   onTrouble: (sentence: string) => void = () => {};
   private readonly o: SinkOptions;
-  private client: Client;
-  private readonly old: Promise<void>[] = [];
+  private endpoint: Endpoint;
+  private wire: Wire;
+  /** Tables that spread their rows over a cluster; undefined: not asked yet. */
+  private readonly distributed = new Map<string, boolean>();
   private isTroubled = false;
   private isClosed = false;
   private readonly closed = Promise.withResolvers<void>();
@@ -41,18 +41,20 @@ export class Sink {
 
   constructor(endpoint: Endpoint, o: SinkOptions = {}) {
     this.o = o;
-    this.client = this.connect(endpoint);
+    this.endpoint = endpoint;
+    this.wire = this.connect(endpoint);
   }
 
-  private connect(endpoint: Endpoint): Client {
-    return makeClient(endpoint, { connections: CONNECTIONS, requestMs: this.o.requestMs ?? 60_000 });
+  private connect(endpoint: Endpoint): Wire {
+    return new Wire(endpoint, { connections: CONNECTIONS, requestMs: this.o.requestMs ?? 60_000 });
   }
 
   /** The tables are at another place now, or at the same one again: whoever waits tries at once. */
   reconnect(endpoint: Endpoint): void {
     if (this.isClosed) return;
-    this.old.push(this.client.close());
-    this.client = this.connect(endpoint);
+    this.wire.close();
+    this.endpoint = endpoint;
+    this.wire = this.connect(endpoint);
     this.wake.resolve();
     this.wake = Promise.withResolvers();
   }
@@ -60,14 +62,19 @@ export class Sink {
   /** True when acknowledged; false when the sink was closed before. `target` is "table (columns)". */
   async insert(target: string, body: Uint8Array | readonly Uint8Array[], rows: number): Promise<boolean> {
     const parts = Array.isArray(body) ? (body as Uint8Array[]) : [body as Uint8Array];
+    let miscounts = 0;
     for (let attempt = 0; !this.isClosed; attempt++) {
+      const password = currentPassword(this.endpoint);
       try {
-        await this.post(target, parts);
+        await this.post(target, parts, rows);
         this.isTroubled = false;
         return true;
       } catch (error) {
         if (this.isClosed) return false;
-        if (verdictOf(error) === 'stop') throw stopFault(`${rows} rows for ${target.split(' ')[0]}`, error);
+        if (error instanceof Miscount && ++miscounts === MISCOUNTS_MAX) throw miscountFault(target, error);
+        // The password was changed on the server first, or in the file while the insert was on its way.
+        const isRotated = isAuthentication(error) && currentPassword(this.endpoint) !== password;
+        if (verdictOf(error) === 'stop' && !isRotated) throw stopFault(`${rows} rows for ${tableOf(target)}`, error);
         this.tellTrouble(error);
         await this.pause(attempt);
       }
@@ -75,17 +82,40 @@ export class Sink {
     return false;
   }
 
-  private async post(target: string, parts: readonly Uint8Array[]): Promise<void> {
-    const values = Readable.from(parts, { objectMode: false });
-    const { stream } = await this.client.exec({ query: `INSERT INTO ${target} FORMAT RowBinary`, values, clickhouse_settings: SETTINGS });
-    stream.resume();
-    await finished(stream);
+  /** Acknowledged is: it says that it wrote as many rows as were sent. */
+  private async post(target: string, parts: readonly Uint8Array[], rows: number): Promise<void> {
+    const { writtenRows } = await this.wire.insert(
+      `INSERT INTO ${target} FORMAT RowBinary`,
+      `${SETTINGS}&log_comment=tally%20${rows}%20rows`,
+      parts,
+    );
+    if (writtenRows === rows) return;
+    // A table over a cluster counts a row once as it is handed on, and once more where it is written on this very server.
+    if (writtenRows > rows && writtenRows <= 2 * rows && (await this.isDistributed(tableOf(target)))) return;
+    throw new Miscount(rows, writtenRows);
+  }
+
+  private async isDistributed(table: string): Promise<boolean> {
+    const known = this.distributed.get(table);
+    if (known !== undefined) return known;
+    const client = makeClient(this.endpoint, { connections: 1 });
+    try {
+      const found = await askRows<{ engine: string }>(
+        client,
+        `SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = ${literal(table)}`,
+      );
+      const is = found[0]?.engine === 'Distributed';
+      this.distributed.set(table, is);
+      return is;
+    } finally {
+      await client.close();
+    }
   }
 
   private tellTrouble(error: unknown): void {
     if (this.isTroubled) return;
     this.isTroubled = true;
-    this.onTrouble(`ClickHouse does not take rows (${messageOf(error)}): tried again until it does; nothing is lost`);
+    this.onTrouble(`ClickHouse does not take rows (${troubleOf(error)}): tried again until it does; nothing is lost`);
   }
 
   private async pause(attempt: number): Promise<void> {
@@ -99,10 +129,28 @@ export class Sink {
   }
 
   /** What is on its way is given up; a later run sends it again. */
-  async close(): Promise<void> {
-    if (this.isClosed) return;
+  close(): Promise<void> {
     this.isClosed = true;
     this.closed.resolve();
-    await Promise.all([this.client.close(), ...this.old]);
+    this.wire.close();
+    return Promise.resolve();
   }
+}
+
+const tableOf = (target: string): string => target.split(' ')[0]!;
+
+class Miscount extends Error {
+  constructor(sent: number, written: number) {
+    super(written < 0 ? `it does not say how many of ${sent} rows it wrote` : `it says that it wrote ${written} rows of ${sent}`);
+  }
+}
+
+function miscountFault(target: string, error: Miscount): TallyError {
+  return new TallyError(
+    'E_CLICKHOUSE_ROWS',
+    `ClickHouse answers an insert into ${tableOf(target)} with another number of rows, again and again: ${error.message}.`,
+    'Nothing counts as written. A materialized view on the table, or a proxy that drops X-ClickHouse-Summary, does this: take it away, then run again.',
+    undefined,
+    error,
+  );
 }

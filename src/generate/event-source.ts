@@ -25,6 +25,8 @@ export interface GenerateOptions {
   readonly keys: number;
   readonly startMs: number;
   readonly spanMs: number;
+  /** The usual disorder: most events arrive within seconds, the last after this. */
+  readonly disorderMs: number;
   readonly lateMinMs: number;
   readonly lateMaxMs: number;
   /** Names of the id, of the event's time and of what events are grouped by; guessed from the contract when not said. */
@@ -47,6 +49,7 @@ export const DEFAULTS: GenerateOptions = {
   keys: 10_000,
   startMs: Date.UTC(2026, 0, 1),
   spanMs: 24 * HOUR,
+  disorderMs: 3 * MINUTE,
   lateMinMs: 10 * MINUTE,
   lateMaxMs: 48 * HOUR,
   id: null,
@@ -56,8 +59,6 @@ export const DEFAULTS: GenerateOptions = {
   horizonMs: null,
 };
 
-/** The usual disorder: most events arrive within seconds, the last after this. */
-const DISORDER_MS = 3 * MINUTE;
 /** Of several contracts the first has most events, and each one more this share of it. */
 const SHARES = [1, 0.08, 0.02];
 /** Of an optional field: mostly there, else left out, and null now and then. */
@@ -201,7 +202,7 @@ export class EventSource {
       arrival = this.arrival(n),
       isLate = random.unit() < o.late,
       u = random.unit();
-    return Math.max(0, arrival - Math.floor(isLate ? o.lateMinMs + u * (o.lateMaxMs - o.lateMinMs) : u * u * u * DISORDER_MS));
+    return Math.max(0, arrival - Math.floor(isLate ? o.lateMinMs + u * (o.lateMaxMs - o.lateMinMs) : u * u * u * o.disorderMs));
   }
 
   private keyBytesOf(source: number, k: number): Buffer[] {

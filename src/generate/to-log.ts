@@ -1,9 +1,7 @@
-/**
- * Generated records straight into all topics of a job: the record's time is its arrival, its key the id (or the field that the job
- * names as its producers' key), so that a resend goes where the original went.
- */
-import { EventSource } from './event-source.ts';
+/** Generated records straight into the segment files of all topics of a job; a record's time in the log is its arrival. */
 import type { GenerateOptions } from './event-source.ts';
+import { JobEvents } from './job-events.ts';
+import type { RecordTarget } from './job-events.ts';
 import { TopicWriter } from '../log/writer.ts';
 import type { Compression } from '../log/codecs.ts';
 import type { Contract } from '../../topology/contract/model.ts';
@@ -21,51 +19,70 @@ export interface Generated {
   readonly topics: Readonly<Record<string, number>>;
 }
 
-const PROGRESS_RECORDS = 16_384;
+export const PROGRESS_RECORDS = 16_384;
 
 export function generateLog(plan: Plan, contracts: readonly Contract[], dir: string, o: ToLogOptions): Generated {
-  const source = new EventSource(contracts, {
-    id: plan.id,
-    time: plan.time,
-    dimensions: plan.dimensions.map((d) => d.name),
-    fenceMs: plan.fenceMs,
-    horizonMs: plan.horizonMs,
-    ...o,
-  });
-  const writers: TopicWriter[] = [];
+  const events = new JobEvents(plan, contracts, o),
+    target = new SegmentTarget(plan, dir, o);
   try {
-    for (const s of plan.sources) {
-      writers.push(
-        new TopicWriter(dir, s.topic, {
-          ...(o.partitions === undefined ? {} : { partitions: o.partitions }),
-          ...(o.compression === undefined ? {} : { compression: o.compression }),
-        }),
-      );
-    }
-    const { line, key } = source;
     for (let n = 0; n < o.events; n++) {
-      source.make(n);
-      const writer = writers[source.source]!,
-        keyBytes =
-          plan.producerKey === null
-            ? key.bytes.subarray(0, key.length)
-            : keyOf(line.bytes.subarray(0, line.length), plan.producerKey, key.bytes.subarray(0, key.length));
-      writer.append(writer.partitionFor(keyBytes), keyBytes, line.bytes, source.arrivalMs, 0, line.length);
+      events.put(n, target);
       if (n % PROGRESS_RECORDS === 0) o.onProgress?.(n);
     }
-    for (const writer of writers) writer.flush();
+    target.flush();
   } finally {
-    for (const writer of writers) writer.abandon();
+    target.abandon();
   }
-  return { records: o.events, topics: Object.fromEntries(writers.map((w) => [w.topic, w.records])) };
+  return { records: o.events, topics: target.counts() };
 }
 
-/** The text of the producers' key field; of what has none, the id. */
-function keyOf(value: Uint8Array, field: string, id: Uint8Array): Uint8Array {
-  try {
-    const found = (JSON.parse(Buffer.from(value).toString()) as Record<string, unknown>)[field];
-    return found === undefined || found === null ? id : Buffer.from(String(found));
-  } catch {
-    return id;
+export class SegmentTarget implements RecordTarget {
+  private readonly writers: TopicWriter[] = [];
+
+  constructor(plan: Plan, dir: string, { partitions, compression }: Pick<ToLogOptions, 'partitions' | 'compression'>) {
+    try {
+      for (const { topic } of plan.sources)
+        this.writers.push(
+          new TopicWriter(dir, topic, {
+            ...(partitions === undefined ? {} : { partitions }),
+            ...(compression === undefined ? {} : { compression }),
+          }),
+        );
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
+  }
+
+  append(source: number, key: Uint8Array, { bytes, length }: { bytes: Uint8Array; length: number }, timestampMs: number): void {
+    const writer = this.writers[source]!;
+    writer.append(writer.partitionFor(key), key, bytes, timestampMs, 0, length);
+  }
+
+  send(): void {
+    for (const writer of this.writers) writer.send();
+  }
+
+  /** Appending is synchronous. */
+  async room(): Promise<void> {}
+
+  async finish(): Promise<void> {
+    this.flush();
+  }
+
+  async close(): Promise<void> {
+    this.abandon();
+  }
+
+  flush(): void {
+    for (const writer of this.writers) writer.flush();
+  }
+
+  abandon(): void {
+    for (const writer of this.writers) writer.abandon();
+  }
+
+  counts(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.writers.map((w) => [w.topic, w.records]));
   }
 }

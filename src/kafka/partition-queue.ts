@@ -20,7 +20,7 @@ import {
   PRODUCER_ID_AT,
   TRANSACTIONAL,
 } from '../../topology/consume/batch-header.ts';
-import type { PartitionReader, RawBatch } from '../log/port.ts';
+import type { Far, PartitionReader, RawBatch } from '../log/port.ts';
 import { Chunk } from './fetch-memory.ts';
 import type { FetchMemory } from './fetch-memory.ts';
 import type { RecordSet } from './record-set.ts';
@@ -43,18 +43,14 @@ export interface PartitionStart {
   readonly topicId?: string | undefined;
 }
 
-export interface KafkaPartitionReader extends PartitionReader {
+export interface KafkaPartitionReader extends PartitionReader, Far {
   readonly topicId: string;
-  /** The next offset to read; beyond every batch that was advanced past or passed over. */
-  readonly position: number;
   /** Of the last batch before `position`; -1: not known. */
   readonly leaderEpoch: number;
   /** As of the last answer; -1 before the first. */
   readonly highWatermark: number;
   readonly lastStableOffset: number;
   readonly logStartOffset: number;
-  /** Everything up to the high watermark is read. False while a transaction is undecided, though peek shows nothing: that is waiting. */
-  readonly atEnd: boolean;
   readonly bufferedBytes: number;
   /** Why it cannot go on; `peek` throws it once what came before is read. */
   readonly fault: Error | undefined;
@@ -84,6 +80,7 @@ const COMPACT_BELOW = 4;
 const NO_BYTES = new Uint8Array(0);
 
 export class PartitionQueue implements KafkaPartitionReader {
+  readonly far: Far = this;
   readonly topic: string;
   readonly partition: number;
   topicId: string;
@@ -118,6 +115,10 @@ export class PartitionQueue implements KafkaPartitionReader {
     this.fetchEpoch = this.leaderEpoch;
     this.#memory = memory;
     this.#onRoom = onRoom;
+  }
+
+  get isKnown(): boolean {
+    return this.highWatermark >= 0;
   }
 
   get atEnd(): boolean {

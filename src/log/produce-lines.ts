@@ -5,13 +5,18 @@
 import { TallyError } from '../errors.ts';
 import { keyOf } from './line-key.ts';
 import { RECORD_BYTES_MAX } from './writer.ts';
-import type { TopicWriter } from './writer.ts';
 
 const NEWLINE = 10,
   RETURN = 13;
 
+/** What records are appended to: a topic of segment files, or one on Kafka. */
+export interface RecordSink {
+  partitionFor(key: Uint8Array | null): number;
+  append(partition: number, key: Uint8Array | null, value: Uint8Array | null, timestampMs: number, start?: number, end?: number): void;
+}
+
 export class LineProducer {
-  readonly #writer: TopicWriter;
+  readonly #writer: RecordSink;
   readonly #keyField: string | undefined;
   /** The begin of a line whose end has not come yet. */
   #carry = Buffer.alloc(0);
@@ -19,9 +24,14 @@ export class LineProducer {
   #line = 1;
   bytes = 0;
 
-  constructor(writer: TopicWriter, keyField?: string) {
+  constructor(writer: RecordSink, keyField?: string) {
     this.#writer = writer;
     this.#keyField = keyField;
+  }
+
+  /** The number of the line at hand, from 1. */
+  get line(): number {
+    return this.#line;
   }
 
   push(chunk: Buffer, nowMs: number): void {

@@ -22,7 +22,7 @@ export function checkTopicName(topic: string): void {
 
 /** The log's directory, or a clear error. */
 export function checkLogDir(dir: string): void {
-  refuseKafka(dir);
+  refuseAddress(dir);
   let stat: fs.Stats | undefined;
   try {
     stat = fs.statSync(dir, { throwIfNoEntry: false });
@@ -44,12 +44,12 @@ export function checkLogDir(dir: string): void {
     );
 }
 
-export function refuseKafka(dir: string): void {
+export function refuseAddress(dir: string): void {
   if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(dir)) return;
   throw usage(
-    'E_LOG_KAFKA',
-    `"${dir}" is an address; Kafka is not spoken yet, a log is a directory.`,
-    'Give the path of a directory of segment files.',
+    'E_LOG_ADDRESS',
+    `"${dir}" is an address of a kind that is not known.`,
+    'A log is a directory of segment files, or kafka://host:port.',
   );
 }
 
@@ -110,7 +110,7 @@ export function partitionCount(dir: string, topic: string): number {
 
 /** Makes the topic if it is not there; its partition count. Safe against others that do the same, and against a kill. */
 export function makeTopic(dir: string, topic: string, partitions: number | undefined): number {
-  refuseKafka(dir);
+  refuseAddress(dir);
   checkTopicName(topic);
   if (partitions !== undefined && !(Number.isInteger(partitions) && partitions >= 1 && partitions <= PARTITIONS_MAX))
     throw usage('E_PARTITIONS', `A topic has 1 to ${PARTITIONS_MAX} partitions.`, 'Give --partitions a whole number.');

@@ -8,9 +8,16 @@ import { Worker } from 'node:worker_threads';
 import type { Parcel, ParcelColumns } from '../../topology/parcel.ts';
 import { faultOf } from './faults.ts';
 import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
+import type { Passed, Start } from './source.ts';
 
 /** A reader that does not end by itself is ended. */
 const CLOSE_MS = 2_000;
+
+export interface InletTells {
+  trouble(sentence: string): void;
+  /** In its place among the parcels: reading goes on behind records that are gone. */
+  passed(passed: Passed): void;
+}
 
 export class Inlet {
   /** By partition: nothing was left to read when the last parcel was sent. */
@@ -20,22 +27,28 @@ export class Inlet {
   idleAtMs = 0;
   /** Everything that was to be read has been handed out. */
   isAtEnd = false;
+  /** By partition: where the log ends, as far as it is known. */
+  ends: readonly number[] = [];
+  /** Where the partitions begin; rejects when the log cannot be read. */
+  readonly opened: Promise<readonly Start[]>;
+  private readonly begun = Promise.withResolvers<readonly Start[]>();
+  private readonly tells: InletTells;
   private readonly worker: Worker;
   /** By parcel number. */
   private readonly columns: ParcelColumns[] = [];
   private readonly numbers = new Map<Parcel, number>();
-  private readonly queue: FromReader[] = [];
+  private readonly queue: Exclude<FromReader, { kind: 'opened' | 'ends' | 'trouble' }>[] = [];
   private fault: Error | undefined;
   private arrived = Promise.withResolvers<void>();
 
-  constructor(order: ReaderOrder) {
+  constructor(order: ReaderOrder, tells: InletTells) {
+    this.tells = tells;
+    this.opened = this.begun.promise;
+    this.opened.catch(() => {});
     this.caughtUp = order.places.map(() => false);
     const file = new URL(`./reader${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
     this.worker = new Worker(file, { workerData: order });
-    this.worker.on('message', (message: FromReader) => {
-      this.queue.push(message);
-      this.arrived.resolve();
-    });
+    this.worker.on('message', (message: FromReader) => this.hear(message));
     this.worker.on('error', (error: Error) => this.fail(error));
     this.worker.on('exit', () => this.fail(new Error('a reader ended without a word')));
   }
@@ -61,6 +74,11 @@ export class Inlet {
     this.tell({ kind: 'free', parcel: number });
   }
 
+  /** What the state holds from now on: for a log that wants to know. */
+  committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void {
+    this.tell({ kind: 'committed', positions: positions.map(({ offset, leaderEpoch }) => ({ offset, leaderEpoch })) });
+  }
+
   async close(): Promise<void> {
     if (this.worker.threadId < 0) return;
     const exited = once(this.worker, 'exit');
@@ -70,8 +88,21 @@ export class Inlet {
     clearTimeout(late);
   }
 
-  private open(message: FromReader): Parcel | undefined {
+  /** What need not wait its turn is taken at once. */
+  private hear(message: FromReader): void {
+    if (message.kind === 'opened') return this.begun.resolve(message.starts);
+    if (message.kind === 'ends') return void (this.ends = message.ends);
+    if (message.kind === 'trouble') return this.tells.trouble(message.sentence);
+    if (message.kind === 'failed') this.begun.reject(faultOf(message));
+    this.queue.push(message);
+    this.arrived.resolve();
+  }
+
+  private open(message: Exclude<FromReader, { kind: 'opened' | 'ends' | 'trouble' }>): Parcel | undefined {
     switch (message.kind) {
+      case 'passed':
+        this.tells.passed(message.passed);
+        return undefined;
       case 'parcel':
         this.isIdle = false;
         this.caughtUp = message.caughtUp;
@@ -99,6 +130,7 @@ export class Inlet {
 
   private fail(error: Error): void {
     this.fault ??= error;
+    this.begun.reject(error);
     this.arrived.resolve();
   }
 

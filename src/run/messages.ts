@@ -3,12 +3,30 @@ import type { Rejection } from '../../topology/batch.ts';
 import type { Contract } from '../../topology/contract/model.ts';
 import type { ParcelColumns, Piece } from '../../topology/parcel.ts';
 import type { Plan } from '../../topology/plan.ts';
+import type { Beginning, KafkaSettings, Passed, SourceOrder, Start } from './source.ts';
+import type { DurationsSoFar } from '../telemetry/durations.ts';
 
 export interface ClickHouseEndpoint {
   readonly url: string;
   readonly username: string;
   readonly password: string;
   readonly database: string;
+}
+/** When a shard commits, and what may wait in memory and on disk; bytes are shared by the shards of a process. */
+export interface LoopBounds {
+  /** While behind, a commit is due after this time even when few records came. */
+  readonly commitMs: number;
+  /** Caught up: what came in is committed and sent this soon. */
+  readonly caughtUpMs: number;
+  /** While behind, readers of the tables may wait this long for open windows' rows. */
+  readonly provisionalMs: number;
+  /** What waits in memory for a commit: quarantined records; late-touched windows. */
+  readonly quarantineBytesMax: number;
+  readonly touchedBytesMax: number;
+  /** Unsent bytes at which the source is paused; it goes on at half of it. */
+  readonly outboxBytesMax: number;
+  /** An orderly stop waits this long for ClickHouse; what is unsent then is sent by the next run. */
+  readonly stopDrainMs: number;
 }
 export interface WorkerOrder {
   readonly plan: Plan;
@@ -22,11 +40,17 @@ export interface WorkerOrder {
   readonly owned: readonly number[];
   readonly shards: number;
   readonly dataDir: string;
-  readonly logDir: string;
+  /** A directory, or kafka://... */
+  readonly log: string;
+  readonly kafka: KafkaSettings;
+  readonly from: Beginning;
   readonly topics: Readonly<Record<string, number>>;
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
+  readonly bounds: LoopBounds;
+  /** How many shards of this process share the bounds. */
+  readonly sharers: number;
 }
 export interface PartitionStatus {
   readonly topic: string;
@@ -34,6 +58,8 @@ export interface PartitionStatus {
   readonly offset: number;
   readonly end: number;
   readonly high: number;
+  /** Record time of the last record read by this run; -1 before the first. */
+  readonly recordTime: number;
   /** The page of the books, in the order of topology/books.ts LINES. */
   readonly page: readonly number[];
 }
@@ -52,6 +78,11 @@ export interface ShardStatus {
   readonly openWindows: number;
   readonly windowRows: number;
   readonly paused: boolean;
+  /** ClickHouse refused or did not answer, and has acknowledged nothing since. */
+  readonly sinkTrouble: boolean;
+  /** Of this run. */
+  readonly commits: DurationsSoFar;
+  readonly visible: DurationsSoFar;
   readonly partitions: readonly PartitionStatus[];
 }
 /** An error on its way to another thread. */
@@ -72,25 +103,33 @@ export type FromWorker =
   | { readonly kind: 'opened'; readonly shards: readonly ShardStatus[] }
   | { readonly kind: 'status'; readonly shards: readonly ShardStatus[] }
   | { readonly kind: 'trouble'; readonly sentence: string }
+  /** For the record: the log had a gap, and counting went on behind it. */
+  | { readonly kind: 'passed'; readonly shard: number; readonly passed: Passed }
   /** With --finish: this worker's shards have read everything; the end of the last window of them. */
   | { readonly kind: 'read'; readonly lastEnd: number }
   | { readonly kind: 'ended'; readonly shards: readonly ShardStatus[] }
   | ({ readonly kind: 'failed' } & Told);
 
-export interface ReaderOrder {
+export interface ReaderOrder extends SourceOrder {
   readonly plan: Plan;
   readonly contracts: readonly Contract[];
   readonly hashKey: readonly [number, number];
   readonly shards: number;
-  readonly logDir: string;
-  readonly untilEnd: boolean;
-  /** The shard's partitions, in the position's order, and where each is read from. */
-  readonly places: readonly { readonly source: number; readonly topic: string; readonly partition: number; readonly offset: number }[];
 }
 export type ToReader =
   /** The parcel of this number has been taken and may be filled again. */
-  { readonly kind: 'free'; readonly parcel: number } | { readonly kind: 'stop' };
+  | { readonly kind: 'free'; readonly parcel: number }
+  /** By partition: where the state stands from now on. */
+  | { readonly kind: 'committed'; readonly positions: readonly { readonly offset: number; readonly leaderEpoch: number }[] }
+  | { readonly kind: 'stop' };
 export type FromReader =
+  /** Once, at first. */
+  | { readonly kind: 'opened'; readonly starts: readonly Start[] }
+  /** By partition: where the log ends. */
+  | { readonly kind: 'ends'; readonly ends: readonly number[] }
+  /** Records are gone, and reading goes on behind them, as was asked for. */
+  | { readonly kind: 'passed'; readonly passed: Passed }
+  | { readonly kind: 'trouble'; readonly sentence: string }
   | {
       readonly kind: 'parcel';
       readonly parcel: number;

@@ -3,7 +3,7 @@
  * takes (`Inlet`). It stays ahead by as many parcels as there are, never more; a fault comes after everything that was read before it.
  */
 import { once } from 'node:events';
-import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { RecordKeyError } from '../../topology/contract/record-key.ts';
 import { inputsOf, Intake } from '../../topology/intake.ts';
@@ -13,11 +13,11 @@ import { monotonicMs, nowMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import { codecsWith } from '../log/codecs.ts';
 import { placedFault } from '../log/faults.ts';
-import { InStep } from '../log/in-step.ts';
 import { Lz4Blocks } from '../log/lz4-block.ts';
-import { openLog } from '../log/segments.ts';
 import { told } from './faults.ts';
 import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
+import { openSource } from './source.ts';
+import type { Source } from './source.ts';
 
 /** Enough that neither thread waits for the other while both work; 3 to 4 MiB each. */
 const PARCELS = 6;
@@ -25,6 +25,8 @@ const PARCELS = 6;
 const IDLE_MS = 25;
 /** Which partitions are read to their end is asked this often, and told with the next parcel: each is two system calls. */
 const LOOK_MS = 20;
+/** Where the log ends is told this often. */
+const ENDS_MS = 500;
 /** A source without news says so this often, with the time: the watermark of a live run goes on by it. */
 const NEWS_MS = 1_000;
 
@@ -37,17 +39,18 @@ const parcels = Array.from(
   (_, i) => new OpenParcel(inputsOf(order.plan), shared, lz4.arena.subarray(i * PARCEL_BYTES, (i + 1) * PARCEL_BYTES)),
 );
 const free = parcels.map((_, i) => i);
-let isStopped = false;
+let isStopped = false,
+  source: Source | undefined;
 const say = (message: FromReader): void => port.postMessage(message);
 
 port.on('message', (message: ToReader) => {
   if (message.kind === 'free') free.push(message.parcel);
+  else if (message.kind === 'committed') source?.committed(message.positions);
   else isStopped = true;
 });
 
 class Reader {
-  private readonly log = openLog(order.logDir);
-  private readonly source: InStep;
+  private readonly source: Source;
   private readonly intake: Intake;
   private caughtUp: boolean[];
   private readonly told: ArrayBufferView[][] = parcels.map(() => []);
@@ -55,11 +58,11 @@ class Reader {
   private saidAt = -Infinity;
   private wasIdle = false;
 
-  constructor() {
-    const { places, untilEnd } = order;
-    this.source = new InStep(this.log, places, { untilEnd });
-    this.intake = new Intake({ ...order, codecs: codecsWith(lz4) });
-    this.caughtUp = this.source.caughtUp();
+  constructor(source: Source) {
+    this.source = source;
+    const places = order.places.map((p, i) => ({ ...p, ...source.starts[i]! }));
+    this.intake = new Intake({ ...order, places, codecs: codecsWith(lz4) });
+    this.caughtUp = order.places.map(() => false);
   }
 
   async run(): Promise<void> {
@@ -73,19 +76,24 @@ class Reader {
       parcel.clear();
       try {
         this.fill(parcel);
-      } finally {
+      } catch (error) {
+        // What was read before the fault goes first.
         if (parcel.pieces.length > 0) this.send(number, parcel);
         else free.unshift(number);
+        this.pass(error);
+        continue;
       }
+      if (parcel.pieces.length > 0) this.send(number, parcel);
+      else free.unshift(number);
       if (parcel.pieces.length > 0) await turn();
       else if (this.isIdle()) return;
-      else await sleep(IDLE_MS);
+      else await this.source.news(IDLE_MS);
     }
   }
 
   private fill(parcel: OpenParcel): void {
     while (!parcel.isFull) {
-      const step = this.source.next();
+      const step = this.source.step.next();
       if (step === undefined) return;
       const { batch } = step;
       try {
@@ -94,14 +102,21 @@ class Reader {
         if (error instanceof RecordKeyError) throw keyFault(error, step.topic, step.partition, parcel.records.offset[error.record]!);
         throw placedFault(error, step.topic, step.partition, batch.baseOffset);
       }
-      this.source.advance(step);
+      this.source.step.advance(step);
     }
+  }
+
+  private pass(error: unknown): void {
+    const passed = this.source.pass(error);
+    if (passed === undefined) throw error;
+    this.intake.moveTo(passed.place, passed.offset);
+    say({ kind: 'passed', passed });
   }
 
   private send(number: number, parcel: OpenParcel): void {
     const now = monotonicMs();
     if (this.wasIdle || now - this.lookedAt >= LOOK_MS) {
-      this.caughtUp = this.source.caughtUp();
+      this.caughtUp = this.source.step.caughtUp();
       this.lookedAt = now;
     }
     this.wasIdle = false;
@@ -132,17 +147,12 @@ class Reader {
     if (this.wasIdle && now - this.saidAt < NEWS_MS) return false;
     // The time first: what the look finds is true of it.
     const atMs = nowMs();
-    this.caughtUp = this.source.caughtUp();
+    this.caughtUp = this.source.step.caughtUp();
     if (this.caughtUp.includes(false)) return false;
     this.lookedAt = this.saidAt = now;
     this.wasIdle = true;
     say({ kind: 'idle', atMs, isEnd: order.untilEnd });
     return order.untilEnd;
-  }
-
-  close(): void {
-    this.source.close();
-    this.log.close();
   }
 }
 
@@ -157,11 +167,16 @@ function keyFault(error: RecordKeyError, topic: string, partition: number, offse
 }
 
 async function main(): Promise<void> {
-  const reader = new Reader();
+  const opened = (source = await openSource(order, (sentence) => say({ kind: 'trouble', sentence })));
+  const ends = (): void => say({ kind: 'ends', ends: opened.ends() });
+  ends();
+  say({ kind: 'opened', starts: opened.starts });
+  const timer = setInterval(ends, ENDS_MS);
   try {
-    await reader.run();
+    await new Reader(opened).run();
   } finally {
-    reader.close();
+    clearInterval(timer);
+    await opened.close();
   }
 }
 

@@ -9,13 +9,18 @@ import { version } from '../cli/version.ts';
 import type { DataDir } from './data-dir.ts';
 import type { LoadedJob } from './load-job.ts';
 import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
+import type { Beginning, Passed } from './source.ts';
 
 /** The end of a run does not wait longer for ClickHouse to take its entries; the next run sends them. */
 const SEND_MS = 3_000;
 
 export interface RunConfig {
   readonly log: string;
+  readonly from: Beginning;
+  readonly on_gap: 'stop' | 'record';
   readonly shards: number;
+  /** Those that run here, when not all do. */
+  readonly owned?: readonly number[];
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
@@ -58,6 +63,12 @@ export class RunRecord {
       offsets_to: offsets(ended),
       books: books(ended),
     });
+  }
+
+  /** Records were gone before they were read, and counting goes on behind them, as was asked for. */
+  passed(shard: number, { place, offset, sentence }: Passed): void {
+    const { topic, partition } = this.opened.find((s) => s.shard === shard)!.partitions[place]!;
+    this.data.audit.append('log.gap', this.job, { shard, topic, partition, resumed_at: offset, what: sentence });
   }
 
   send(endpoint: ClickHouseEndpoint): Promise<void> {

@@ -6,25 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Shard, Written } from '../../topology/shard.ts';
 import { nowMs, monotonicMs } from '../clock.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
+import { Durations } from '../telemetry/durations.ts';
+import { Freshness } from './freshness.ts';
 import type { Inlet } from './inlet.ts';
+import type { LoopBounds } from './messages.ts';
 
-/** While behind, readers of the tables may wait this long for open windows' rows. */
-const PROVISIONAL_MS = 10_000;
-/** While behind, a commit is due after this time even when few records came. */
-const COMMIT_MS = 2_000;
-/** Caught up: what came in is committed and sent this soon. */
-const CAUGHT_UP_MS = 200;
 /** Without a parcel the loop looks this often at what else is due. */
 const IDLE_MS = 25;
 /** The clock moves the watermark of an idle source in steps, so that a log without news costs a commit now and then, not five a second. */
 const CLOCK_STEP_MS = 10_000;
-/** Bounds in bytes, shared by the shards of a process. What waits in memory for a commit: quarantined records; late-touched windows. */
-const QUARANTINE_BYTES_MAX = 64 << 20,
-  TOUCHED_BYTES_MAX = 192 << 20;
-/** Unsent bytes at which the source is paused; it goes on at half of it. */
-const OUTBOX_BYTES_MAX = 96 << 20;
-/** An orderly stop waits this long for ClickHouse; what is unsent then is sent by the next run. */
-const STOP_DRAIN_MS = 5_000;
 
 export interface LoopOptions {
   readonly shard: Shard;
@@ -33,6 +23,7 @@ export interface LoopOptions {
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
+  readonly bounds: LoopBounds;
   /** How many share the bounds on bytes with this one, itself counted. */
   readonly sharers: number;
   /** With `finish`: waits until all shards have read everything; given the end of this one's last window, the last of them all. */
@@ -46,12 +37,16 @@ export class ShardLoop {
   private lastCommit = monotonicMs();
   private lastProvisional = monotonicMs();
   paused = false;
-
+  /** ClickHouse is in trouble: set by whoever hears of it, over with the next acknowledgement. */
+  sinkTrouble = false;
+  readonly commits: Durations = new Durations();
+  readonly freshness: Freshness;
   private readonly outboxBytesMax: number;
 
   constructor(o: LoopOptions) {
     this.o = o;
-    this.outboxBytesMax = OUTBOX_BYTES_MAX / o.sharers;
+    this.outboxBytesMax = o.bounds.outboxBytesMax / o.sharers;
+    this.freshness = new Freshness(o.shard.position.partitions.length);
   }
 
   stop(): void {
@@ -67,27 +62,29 @@ export class ShardLoop {
       const parcel = await inlet.next(IDLE_MS);
       if (parcel !== undefined) {
         shard.take(parcel);
+        this.freshness.took(parcel);
         inlet.free(parcel);
       }
+      if (this.o.drain.pendingRows === 0) this.freshness.acknowledged(shard.position.version, nowMs());
       if (this.commitDue()) this.commit(inlet.isIdle, false);
     }
     await this.end();
   }
 
   private commitDue(): boolean {
-    const { shard, inlet, commitEvents, sharers } = this.o,
+    const { shard, inlet, commitEvents, sharers, bounds } = this.o,
       { quarantine, windows } = shard.pendingBytes,
       since = monotonicMs() - this.lastCommit;
     if (shard.pendingRecords >= commitEvents) return true;
-    if (quarantine >= QUARANTINE_BYTES_MAX / sharers || windows >= TOUCHED_BYTES_MAX / sharers) return true;
-    return since >= (inlet.isIdle ? CAUGHT_UP_MS : COMMIT_MS);
+    if (quarantine >= bounds.quarantineBytesMax / sharers || windows >= bounds.touchedBytesMax / sharers) return true;
+    return since >= (inlet.isIdle ? bounds.caughtUpMs : bounds.commitMs);
   }
 
   private commit(caughtUp: boolean, atEnd: boolean, finishAt: number | null = null): void {
     const { shard, inlet, drain, untilEnd } = this.o,
       now = monotonicMs();
     this.lastCommit = now;
-    const isDue = caughtUp || now - this.lastProvisional >= PROVISIONAL_MS;
+    const isDue = caughtUp || now - this.lastProvisional >= this.o.bounds.provisionalMs;
     // Rows of open windows are written again and again: while the sink is busy with the last of them, the next can wait.
     const provisional = atEnd || (isDue && drain.pendingBytes < this.outboxBytesMax / 4);
     const order = {
@@ -98,10 +95,17 @@ export class ShardLoop {
       finishAt,
       acknowledged: drain.takeAcknowledged(),
     };
+    if (order.acknowledged.version > 0) {
+      this.sinkTrouble = false;
+      this.freshness.acknowledged(order.acknowledged.version, order.nowMs);
+    }
     if (!shard.needsCommit(order)) return;
     if (provisional) this.lastProvisional = now;
     const written: Written[] = shard.commit(order);
+    this.commits.add((monotonicMs() - now) / 1000);
+    if (provisional) this.freshness.committed(shard.position.version);
     drain.push(written);
+    inlet.committed(shard.position.partitions);
   }
 
   private async waitForSink(): Promise<void> {
@@ -126,7 +130,7 @@ export class ShardLoop {
     }
     this.commit(false, true, finishAt);
     await inlet.close();
-    if (this.stopping) await Promise.race([drain.drained(), sleep(STOP_DRAIN_MS)]);
+    if (this.stopping) await Promise.race([drain.drained(), sleep(this.o.bounds.stopDrainMs, undefined, { ref: false })]);
     else await drain.drained();
     await drain.stop();
     const acknowledged = drain.takeAcknowledged();

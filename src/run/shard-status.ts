@@ -3,20 +3,24 @@ import { OUTBOX_FROM, OUTBOX_TO, decodeOutbox } from '../../state/outbox.ts';
 import type { Store } from '../../state/store.ts';
 import type { Shard } from '../../topology/shard.ts';
 import type { OutboxDrain } from '../clickhouse/drain.ts';
-import type { Log } from '../log/port.ts';
+import type { Inlet } from './inlet.ts';
+import { Durations } from '../telemetry/durations.ts';
 import type { ShardStatus } from './messages.ts';
 import type { ShardLoop } from './shard-loop.ts';
+
+const NONE = new Durations();
 
 export interface Watched {
   readonly index: number;
   readonly fresh: boolean;
   readonly store: Store;
   readonly shard: Shard;
+  readonly inlet: Inlet;
   readonly loop?: ShardLoop;
   readonly drain?: OutboxDrain;
 }
 
-export function shardStatus(w: Watched, log: Log): ShardStatus {
+export function shardStatus(w: Watched): ShardStatus {
   const { position } = w.shard,
     { dedup, windows } = w.shard.stats(),
     outbox = w.drain ?? waiting(w.store);
@@ -35,12 +39,16 @@ export function shardStatus(w: Watched, log: Log): ShardStatus {
     openWindows: windows.openWindows,
     windowRows: windows.rows,
     paused: w.loop?.paused ?? false,
-    partitions: position.partitions.map((p) => ({
+    sinkTrouble: w.loop?.sinkTrouble ?? false,
+    commits: (w.loop?.commits ?? NONE).soFar(),
+    visible: (w.loop?.freshness.visible ?? NONE).soFar(),
+    partitions: position.partitions.map((p, i) => ({
       topic: p.topic,
       partition: p.partition,
       offset: p.offset,
-      end: log.endOffset(p.topic, p.partition),
+      end: Math.max(p.offset, w.inlet.ends[i] ?? 0),
       high: p.high,
+      recordTime: w.loop?.freshness.recordTimes[i] ?? -1,
       page: [...p.page],
     })),
   };

@@ -6,11 +6,15 @@ import { Worker } from 'node:worker_threads';
 import { availableParallelism } from 'node:os';
 import { LINES } from '../../topology/books.ts';
 import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
+import type { Shards } from '../config/values.ts';
 import { TallyError, usage } from '../errors.ts';
+import { isKafkaUrl } from '../kafka/address.ts';
+import { openKafkaLog } from '../kafka/log.ts';
 import { openLog } from '../log/segments.ts';
-import type { FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
+import type { FromWorker, LoopBounds, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
 import { faultOf } from './faults.ts';
-import { forgetState, GENERATION, shardsOnDisk } from './places.ts';
+import type { RunObserver } from './observer.ts';
+import { forgetState, GENERATION, jobDir, shardsOnDisk } from './places.ts';
 import { loadJob } from './load-job.ts';
 import type { LoadedJob } from './load-job.ts';
 import { openData } from './data-dir.ts';
@@ -19,19 +23,33 @@ import { connect, fitTables } from './tables.ts';
 import type { Connected } from './tables.ts';
 import { RunRecord } from './run-record.ts';
 import type { StopSignal } from './signals.ts';
+import type { Beginning, KafkaSettings, Passed } from './source.ts';
 import { writeStatus } from './status-file.ts';
 import { startProgress } from '../cli/progress.ts';
 
+/** Who has been told to stop and doesn't is ended after this time. */
+const END_MS = 10_000;
+
 export interface RunOptions {
   readonly job: string;
+  /** A directory, or kafka://... */
   readonly log: string;
+  readonly kafka: KafkaSettings;
+  /** Where counting begins at the first start. */
+  readonly from: Beginning;
   readonly data: string;
   readonly clickhouse: string | undefined;
   readonly contracts: string | undefined;
-  readonly shards: number | undefined;
+  readonly shards: Shards | undefined;
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
+  readonly bounds: LoopBounds;
+  /** A stop that takes longer is cut short. */
+  readonly stopMs: number;
+  /** On a terminal, a line of progress is shown. */
+  readonly showsProgress: boolean;
+  readonly observer: RunObserver;
   readonly warn: (sentence: string) => void;
 }
 export interface RunSummary {
@@ -48,28 +66,49 @@ export interface RunSummary {
 export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummary> {
   const loaded = await loadJob(o.job, o.contracts);
   for (const warning of loaded.warnings) o.warn(warning);
-  const topics = topicsOf(loaded, o.log);
+  const topics = await topicsOf(loaded, o);
   const shards = chooseShards(o, loaded, topics);
   const data = await openData(o.data);
   try {
+    o.observer.begins(loaded.plan.job, jobDir(o.data, loaded.plan.job));
     return await runIn(data, o, loaded, topics, shards, stop);
   } finally {
     await data.close();
   }
 }
 
-function topicsOf(loaded: LoadedJob, logDir: string): Record<string, number> {
-  const log = openLog(logDir);
+async function topicsOf(loaded: LoadedJob, o: RunOptions): Promise<Record<string, number>> {
+  const names = loaded.plan.sources.map(({ topic }) => topic),
+    log = isKafkaUrl(o.log) ? await openKafkaLog(o.log, names, o.kafka.security) : openLog(o.log);
   try {
-    return Object.fromEntries(loaded.plan.sources.map(({ topic }) => [topic, log.partitions(topic)]));
+    return Object.fromEntries(names.map((topic) => [topic, log.partitions(topic)]));
   } finally {
-    log.close();
+    await log.close();
   }
 }
 
-function chooseShards(o: RunOptions, loaded: LoadedJob, topics: Record<string, number>): number {
+/** How many shards the job has, and which of them run here. */
+interface Slices {
+  readonly count: number;
+  readonly owned: readonly number[];
+}
+
+function chooseShards(o: RunOptions, loaded: LoadedJob, topics: Record<string, number>): Slices {
   const before = shardsOnDisk(o.data, loaded.plan.job, GENERATION),
-    shards = o.shards ?? before ?? 1;
+    shards = o.shards?.count ?? before ?? 1;
+  const owned = o.shards?.owned ?? null;
+  if (owned !== null && o.clickhouse === undefined)
+    throw usage(
+      'E_SHARDS',
+      'processes that share a job write to one ClickHouse, and the embedded one belongs to this data directory',
+      'add --clickhouse URL',
+    );
+  if (owned !== null && o.finish)
+    throw usage(
+      'E_SHARDS',
+      '--finish closes windows over all shards, and some of them do not run here',
+      'leave --finish away, or run all shards in one process',
+    );
   const least = Math.min(...Object.values(topics));
   if (before !== undefined && before !== shards) {
     throw usage(
@@ -85,7 +124,7 @@ function chooseShards(o: RunOptions, loaded: LoadedJob, topics: Record<string, n
       `run with --shards ${least} or fewer, or make the topic with more partitions`,
     );
   }
-  return shards;
+  return { count: shards, owned: owned ?? Array.from({ length: shards }, (_, i) => i) };
 }
 
 async function runIn(
@@ -93,7 +132,7 @@ async function runIn(
   o: RunOptions,
   loaded: LoadedJob,
   topics: Record<string, number>,
-  shards: number,
+  { count: shards, owned }: Slices,
   stop: StopSignal,
 ): Promise<RunSummary> {
   const crew = new Crew(
@@ -106,31 +145,49 @@ async function runIn(
       hashKey: [randomUint32(), randomUint32()],
       shards,
       dataDir: o.data,
-      logDir: o.log,
+      log: o.log,
+      kafka: o.kafka,
+      from: o.from,
       topics,
       untilEnd: o.untilEnd,
       finish: o.finish,
       commitEvents: o.commitEvents,
+      bounds: o.bounds,
+      sharers: owned.length,
     },
+    owned,
     o.warn,
   );
   let tables: Connected | undefined,
     opened: readonly ShardStatus[] = [],
     hasBegun = false;
+  stop.onStop(() => {
+    o.observer.stops();
+    crew.stop(o.stopMs);
+  });
   try {
     opened = await crew.opened;
+    o.observer.opened(opened);
     tables = await connect(o.clickhouse, o.data, o.warn, () => stop.stop());
     tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
     await fitTables(tables, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance }, opened);
+    o.observer.fits();
     const config = {
       log: o.log,
+      from: o.from,
+      on_gap: o.kafka.onGap,
       shards,
+      ...(owned.length < shards ? { owned } : {}),
       untilEnd: o.untilEnd,
       finish: o.finish,
       commitEvents: o.commitEvents,
       clickhouse: o.clickhouse === undefined ? 'embedded' : tables.endpoint.url,
     };
     const record = new RunRecord(data, loaded, config, opened);
+    crew.onPassed = (shard, passed) => {
+      o.warn(`${passed.sentence} Counting goes on at offset ${passed.offset}, on the record.`);
+      record.passed(shard, passed);
+    };
     hasBegun = true;
     await record.send(tables.endpoint);
     return await watch(crew, tables, record, o, loaded, opened, stop);
@@ -151,7 +208,7 @@ async function watch(
   stop: StopSignal,
 ): Promise<RunSummary> {
   const began = monotonicMs(),
-    progress = startProgress(`run ${loaded.plan.job}`);
+    progress = startProgress(`run ${loaded.plan.job}`, o.showsProgress ? process.stderr : NOWHERE);
   crew.onStatus = (shards) => {
     const done = read(shards) - read(opened),
       lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
@@ -167,8 +224,9 @@ async function watch(
       ratePerSecond: rate,
       shards,
     });
+    o.observer.status(shards);
   };
-  stop.onStop(() => crew.tell({ kind: 'stop' }));
+  crew.onEnded = (shards) => o.observer.ended(shards);
   crew.tell({ kind: 'go', clickhouse: tables.endpoint });
   try {
     const ended = await Promise.race([crew.ended, tables.failed]);
@@ -221,24 +279,29 @@ function summary(job: string, opened: readonly ShardStatus[], ended: readonly Sh
 
 const total = (pages: readonly (readonly number[])[], line: number): number => pages.reduce((sum, page) => sum + page[line]!, 0);
 
+const NOWHERE = { isTTY: false, write: (): void => {} };
+
 /** The workers of a run: shards are dealt over as many threads as there are cores. */
 class Crew {
   readonly opened: Promise<ShardStatus[]>;
   readonly ended: Promise<ShardStatus[]>;
   onStatus: (shards: readonly ShardStatus[]) => void = () => {};
+  onPassed: (shard: number, passed: Passed) => void = () => {};
+  onEnded: (shards: readonly ShardStatus[]) => void = () => {};
+  private readonly late = Promise.withResolvers<never>();
+  private endMs = END_MS;
   private readonly workers: Worker[] = [];
   private readonly byShard = new Map<number, ShardStatus>();
   private readonly exits: Promise<void>[] = [];
   private readonly lastEnds: number[] = [];
 
-  constructor(order: Omit<WorkerOrder, 'owned'>, warn: (sentence: string) => void) {
-    const threads = Math.min(order.shards, availableParallelism()),
-      all = Array.from({ length: order.shards }, (_, i) => i);
+  constructor(order: Omit<WorkerOrder, 'owned'>, owned: readonly number[], warn: (sentence: string) => void) {
+    const threads = Math.min(owned.length, availableParallelism());
     const openedAll: Promise<void>[] = [],
       endedAll: Promise<void>[] = [];
     for (let t = 0; t < threads; t++) {
       const file = new URL(`./worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
-      const worker = new Worker(file, { workerData: { ...order, owned: all.filter((i) => i % threads === t) } satisfies WorkerOrder });
+      const worker = new Worker(file, { workerData: { ...order, owned: owned.filter((_, i) => i % threads === t) } satisfies WorkerOrder });
       this.workers.push(worker);
       this.exits.push(new Promise((resolve) => worker.once('exit', () => resolve())));
       const opened = Promise.withResolvers<void>(),
@@ -253,16 +316,20 @@ class Crew {
         if (m.kind === 'failed') return fail(faultOf(m));
         if (m.kind === 'trouble') return warn(m.sentence);
         if (m.kind === 'read') return this.finish(m.lastEnd);
+        if (m.kind === 'passed') return this.onPassed(m.shard, m.passed);
         for (const shard of m.shards) this.byShard.set(shard.shard, shard);
         if (m.kind === 'opened') opened.resolve();
-        if (m.kind === 'ended') ended.resolve();
+        if (m.kind === 'ended') {
+          this.onEnded(m.shards);
+          ended.resolve();
+        }
         if (m.kind === 'status') this.onStatus(this.latest);
       });
       openedAll.push(opened.promise);
       endedAll.push(ended.promise);
     }
-    this.opened = Promise.all(openedAll).then(() => this.latest);
-    this.ended = Promise.all(endedAll).then(() => this.latest);
+    this.opened = Promise.race([Promise.all(openedAll).then(() => this.latest), this.late.promise]);
+    this.ended = Promise.race([Promise.all(endedAll).then(() => this.latest), this.late.promise]);
     this.opened.catch(() => {});
     this.ended.catch(() => {});
   }
@@ -280,10 +347,26 @@ class Crew {
     if (this.lastEnds.push(lastEnd) === this.workers.length) this.tell({ kind: 'finish', at: Math.max(...this.lastEnds) });
   }
 
+  /** An orderly stop; when it is not done in time, `ended` says so and nobody is waited for any more. */
+  stop(withinMs: number): void {
+    this.tell({ kind: 'stop' });
+    const timer = setTimeout(() => {
+      this.endMs = 0;
+      this.late.reject(
+        new TallyError(
+          'E_STOP_LATE',
+          `the run did not come to its end within ${withinMs / 1000} s of being told to stop, and was cut short`,
+          'nothing that was committed is lost: the next run goes on from there',
+        ),
+      );
+    }, withinMs);
+    timer.unref();
+  }
+
   /** Tells all to stop and waits; who does not come to an end in time is ended. */
   async end(): Promise<void> {
     this.tell({ kind: 'stop' });
-    const late = setTimeout(() => this.workers.forEach((worker) => void worker.terminate()), 10_000);
+    const late = setTimeout(() => this.workers.forEach((worker) => void worker.terminate()), this.endMs);
     await Promise.all(this.exits);
     clearTimeout(late);
   }

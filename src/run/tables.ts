@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Plan } from '../../topology/plan.ts';
 import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
 import { checkInstance } from '../clickhouse/instance.ts';
-import { makeDatabase, migrate } from '../clickhouse/schema.ts';
+import { migrate } from '../clickhouse/schema.ts';
+import { checkServer } from '../clickhouse/server.ts';
 import { superviseEngine } from '../clickhouse/supervise.ts';
 import { monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
@@ -62,7 +63,7 @@ const ASK_MS_MAX = 15_000,
 export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
   for (const end = monotonicMs() + ASK_MS_MAX; ; await sleep(ASK_AGAIN_MS)) {
     try {
-      if (!tables.isEmbedded) await makeDatabase(tables.endpoint);
+      if (!tables.isEmbedded) await checkServer(tables.endpoint);
       return await fitOnce(tables.endpoint, b, opened);
     } catch (error) {
       if (!tables.isEmbedded || !(error instanceof TallyError) || error.code !== 'E_CLICKHOUSE_DOWN' || monotonicMs() > end) throw error;
@@ -78,9 +79,7 @@ async function fitOnce(endpoint: ClickHouseEndpoint, b: Belonging, opened: reado
       generation: b.generation,
       instance: b.instance,
       shards: b.shards,
-      fresh: opened.map((s) => s.fresh),
-      ackedVersion: opened.map((s) => s.acknowledged),
-      stateVersion: opened.map((s) => s.version),
+      states: opened,
     });
     await migrate(client, { plan: b.plan, generation: b.generation, shards: b.shards, instance: b.instance });
   } finally {

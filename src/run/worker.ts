@@ -10,7 +10,6 @@ import { POSITION_KEY } from '../../topology/position.ts';
 import { Shard } from '../../topology/shard.ts';
 import { OutboxDrain } from '../clickhouse/drain.ts';
 import { Sink } from '../clickhouse/sink.ts';
-import { openLog } from '../log/segments.ts';
 import { told } from './faults.ts';
 import { Inlet } from './inlet.ts';
 import type { ClickHouseEndpoint, FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
@@ -35,7 +34,7 @@ interface OpenShard {
   readonly fresh: boolean;
   readonly store: Store;
   readonly shard: Shard;
-  readonly hashKey: readonly [number, number];
+  readonly inlet: Inlet;
   loop?: ShardLoop;
   drain?: OutboxDrain;
 }
@@ -69,7 +68,38 @@ async function openShard(index: number): Promise<OpenShard> {
     store,
     topics: slices(index),
   });
-  return { index, fresh: shard.position.committedAt === 0, store, shard, hashKey: meta.hashKey };
+  const fresh = shard.position.committedAt === 0,
+    inlet = openInlet(index, shard, meta.hashKey, fresh);
+  try {
+    for (const [place, start] of (await inlet.opened).entries()) shard.moveTo(place, start.offset, start.topicId);
+  } catch (error) {
+    await inlet.close();
+    await store.close();
+    throw error;
+  }
+  return { index, fresh, store, shard, inlet };
+}
+
+function openInlet(index: number, shard: Shard, hashKey: readonly [number, number], fresh: boolean): Inlet {
+  const { plan, contracts, shards, log, kafka, untilEnd, from } = order,
+    places = shard.position.partitions.map(({ source, topic, partition, offset, leaderEpoch, topicId }) => ({
+      source,
+      topic,
+      partition,
+      offset,
+      leaderEpoch,
+      topicId,
+    }));
+  return new Inlet(
+    { plan, contracts, hashKey, shards, log, kafka, untilEnd, fenceMs: plan.fenceMs, from: fresh ? from : null, places },
+    {
+      trouble: (sentence) => say({ kind: 'trouble', sentence }),
+      passed: (passed) => {
+        shard.moveTo(passed.place, passed.offset, passed.topicId);
+        say({ kind: 'passed', shard: index, passed });
+      },
+    },
+  );
 }
 
 /** Of every topic that the job reads, the partitions p with p mod S = i. */
@@ -82,18 +112,23 @@ function slices(index: number): { source: number; topic: string; partitions: num
 }
 
 function start(open: OpenShard, endpoint: ClickHouseEndpoint): Promise<void> {
-  const { shard, store, hashKey } = open,
-    { plan, contracts, shards, logDir, untilEnd } = order;
+  const { shard, store, inlet } = open,
+    { untilEnd } = order;
+  const onTrouble = (sentence: string): void => {
+    if (open.loop !== undefined) open.loop.sinkTrouble = true;
+    say({ kind: 'trouble', sentence });
+  };
   const sink = new Sink(endpoint);
-  open.drain = new OutboxDrain({ sink, store, onTrouble: (sentence) => say({ kind: 'trouble', sentence }) });
+  open.drain = new OutboxDrain({ sink, store, onTrouble });
   open.loop = new ShardLoop({
     shard,
-    inlet: new Inlet({ plan, contracts, hashKey, shards, logDir, untilEnd, places: shard.position.partitions }),
+    inlet,
     drain: open.drain,
     untilEnd,
     finish: order.finish,
     commitEvents: order.commitEvents,
-    sharers: shards,
+    bounds: order.bounds,
+    sharers: order.sharers,
     agree,
   });
   return open.loop.run();
@@ -107,8 +142,7 @@ function agree(end: number): Promise<number> {
 
 async function main(): Promise<void> {
   const opened: OpenShard[] = [];
-  const log = openLog(order.logDir);
-  const status = (): ShardStatus[] => opened.map((o) => shardStatus(o, log));
+  const status = (): ShardStatus[] => opened.map((o) => shardStatus(o));
   let isStopped = false;
   const go = new Promise<ClickHouseEndpoint | undefined>((resolve) => {
     port.on('message', (message: ToWorker) => {
@@ -129,8 +163,10 @@ async function main(): Promise<void> {
   if (endpoint !== undefined && !isStopped) await Promise.all(opened.map((o) => start(o, endpoint)));
   clearInterval(timer);
   const ended = status();
-  for (const o of opened) await o.store.close();
-  log.close();
+  for (const o of opened) {
+    await o.inlet.close();
+    await o.store.close();
+  }
   say({ kind: 'ended', shards: ended });
   port.close();
 }

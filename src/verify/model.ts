@@ -2,6 +2,7 @@
  * What the oracle and its checks say to each other: who is asked, what was found to differ, and how much was looked at.
  * A difference is one sentence for a person and the same in fields for a program; only the first are kept, all are counted.
  */
+import type { KafkaAccess } from './read-kafka.ts';
 import type { Contract } from '../../topology/contract/model.ts';
 import type { Plan } from '../../topology/plan.ts';
 
@@ -42,7 +43,9 @@ export interface VerifyOptions {
   readonly plan: Plan;
   /** In the order of plan.sources. */
   readonly contracts: readonly Contract[];
+  /** The directory of the log; unless `kafka` says where it is. */
   readonly logDir: string;
+  readonly kafka?: KafkaAccess;
   readonly ask: Ask;
   readonly generation: number;
   /** Differences that are kept; 20 unless said. All are counted. */

@@ -3,6 +3,7 @@
  * offsets; windows that end by the least `final_to` are final.
  */
 import { quote } from './model.ts';
+import type { Range } from './logged-log.ts';
 import type { Ask } from './model.ts';
 import type { Committed } from './recount.ts';
 import { TallyError } from '../errors.ts';
@@ -42,7 +43,7 @@ export async function readProgress(ask: Ask, plan: Plan, generation: number): Pr
   let finalTo = rows.length < shards ? 0 : Infinity;
   for (const row of rows) {
     finalTo = Math.min(finalTo, Number(row.final_to_ms));
-    for (const [topic, partition, end] of JSON.parse(String(row.offsets)) as [string, number, number][]) {
+    for (const [topic, partition, end, skipped] of JSON.parse(String(row.offsets)) as [string, number, number, Range[]?][]) {
       const source = plan.sources.findIndex((s) => s.topic === topic);
       if (source < 0)
         throw new TallyError(
@@ -50,7 +51,7 @@ export async function readProgress(ask: Ask, plan: Plan, generation: number): Pr
           `The tables were made from topic ${topic}, which job ${plan.job} does not read.`,
           'Verify with the job and the contracts of the run.',
         );
-      committed[Number(row.shard)]?.push({ topic, source, partition, end });
+      committed[Number(row.shard)]?.push({ topic, source, partition, end, skipped: skipped ?? [] });
     }
   }
   return { shards, finalTo, committed, text: JSON.stringify(rows) };

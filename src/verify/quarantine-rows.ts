@@ -3,7 +3,7 @@
  * is walked. Bytes are compared by length and SHA-256, which the database computes. Two rows of one offset are a difference.
  */
 import { createHash } from 'node:crypto';
-import type { LoggedRecord } from './read-log.ts';
+import type { LoggedRecord } from './record-batch.ts';
 import { name, quote } from './model.ts';
 import type { Ask, Differences } from './model.ts';
 import type { Code } from '../../topology/contract/model.ts';

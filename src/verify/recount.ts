@@ -12,8 +12,9 @@ import type { Judge, Value } from './judge.ts';
 import type { Ask, Differences } from './model.ts';
 import { QuarantineRows, wrongColumns } from './quarantine-rows.ts';
 import type { QuarantineRow } from './quarantine-rows.ts';
-import { readPartition } from './read-log.ts';
-import type { LoggedRecord } from './read-log.ts';
+import { past } from './logged-log.ts';
+import type { LoggedLog, Range } from './logged-log.ts';
+import type { LoggedRecord } from './record-batch.ts';
 import { TallyError } from '../errors.ts';
 import type { Contract } from '../../topology/contract/model.ts';
 import type { Plan } from '../../topology/plan.ts';
@@ -33,6 +34,8 @@ export interface Committed {
   readonly source: number;
   readonly partition: number;
   readonly end: number;
+  /** What the run never read: before its first start, and gaps that it was told to pass over. */
+  readonly skipped: readonly Range[];
 }
 
 /** What of a contract's values the job reads. */
@@ -82,16 +85,19 @@ export class ShardRecount {
     this.differences = differences;
   }
 
-  async partition(c: Committed, log: string, ask: Ask, generation: number, onRecords: (n: number) => void): Promise<void> {
+  async partition(c: Committed, log: LoggedLog, ask: Ask, generation: number, onRecords: (n: number) => void): Promise<void> {
     const page: Page = { shard: this.shard, topic: c.topic, partition: c.partition, read: 0, rest: 0, conflict: 0, codes: new Map() };
     const at = { topic: c.topic, partition: c.partition, high: -1 };
     const rows = new QuarantineRows(ask, { job: this.plan.job, generation }, c.topic, c.partition, c.end);
     this.pages.push(page);
-    let read = 0;
-    for (const batch of readPartition(log, c.topic, c.partition, c.end)) {
+    let read = past(c.skipped, 0);
+    for await (const batch of log.read(c.topic, c.partition, c.skipped, c.end)) {
       await rows.load(Math.min(batch.lastOffset, c.end - 1));
-      for (const record of batch.records) this.record(c.source, at, page, record, rows.take(record.offset, this.differences));
-      read = batch.lastOffset + 1;
+      for (const record of batch.records) {
+        if (past(c.skipped, record.offset) !== record.offset) continue;
+        this.record(c.source, at, page, record, rows.take(record.offset, this.differences));
+      }
+      read = past(c.skipped, batch.lastOffset + 1);
       onRecords(batch.records.length);
       // The codecs' own memory is freed in the event loop's turns alone.
       await new Promise((resolve) => setImmediate(resolve));

@@ -7,9 +7,10 @@ import { Cells } from './cells.ts';
 import { checkChanges } from './changes.ts';
 import { Differences } from './model.ts';
 import type { Ask, VerifyOptions, VerifyResult } from './model.ts';
+import { openLogged } from './open-log.ts';
 import { readProgress } from './progress.ts';
 import type { Progress } from './progress.ts';
-import { loggedPartitions } from './read-log.ts';
+import type { LoggedLog } from './logged-log.ts';
 import { ShardRecount } from './recount.ts';
 import { checkTable } from './tables.ts';
 import { TallyError } from '../errors.ts';
@@ -20,8 +21,14 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   const differences = new Differences(o.limit ?? DIFFERENCES_SHOWN);
   const progress = await readProgress(o.ask, o.plan, o.generation);
   const cells = new Cells(o.plan, o.contracts);
-  checkPlaces(o, progress, differences);
-  const shards = await recount(o, progress, cells, differences);
+  const log = await openLogged(o.logDir, o.kafka);
+  let shards: ShardRecount[];
+  try {
+    await checkPlaces(log, progress, differences);
+    shards = await recount(o, log, progress, cells, differences);
+  } finally {
+    await log.close();
+  }
   const pages = shards.flatMap((s) => s.pages),
     rows: Record<string, number> = {};
   const { plan, ask, generation } = o;
@@ -53,7 +60,7 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
 }
 
 /** Each partition stands with the shard that it belongs to, once. */
-function checkPlaces(o: VerifyOptions, progress: Progress, differences: Differences): void {
+async function checkPlaces(log: LoggedLog, progress: Progress, differences: Differences): Promise<void> {
   for (const [shard, places] of progress.committed.entries()) {
     const seen = new Set<string>();
     for (const p of places) {
@@ -62,7 +69,7 @@ function checkPlaces(o: VerifyOptions, progress: Progress, differences: Differen
         differences.add('progress', place, `shard ${p.partition % progress.shards}`, `shard ${shard}`);
       if (seen.has(place)) differences.add('progress', place, 'one offset', 'several');
       seen.add(place);
-      if (p.end > 0 && !loggedPartitions(o.logDir, p.topic).includes(p.partition)) {
+      if (p.end > 0 && !(await log.has(p.topic, p.partition))) {
         throw new TallyError(
           'E_LOG_TRUNCATED',
           `${place}: the tables stand at offset ${p.end}, but the log has no such partition`,
@@ -73,14 +80,20 @@ function checkPlaces(o: VerifyOptions, progress: Progress, differences: Differen
   }
 }
 
-async function recount(o: VerifyOptions, progress: Progress, cells: Cells, differences: Differences): Promise<ShardRecount[]> {
+async function recount(
+  o: VerifyOptions,
+  log: LoggedLog,
+  progress: Progress,
+  cells: Cells,
+  differences: Differences,
+): Promise<ShardRecount[]> {
   const shards: ShardRecount[] = [];
   const total = progress.committed.flat().reduce((sum, c) => sum + c.end, 0);
   let done = 0;
   for (const [shard, places] of progress.committed.entries()) {
     const recounted = new ShardRecount(o.plan, o.contracts, shard, cells, differences);
     for (const place of places) {
-      await recounted.partition(place, o.logDir, o.ask, o.generation, (records) => {
+      await recounted.partition(place, log, o.ask, o.generation, (records) => {
         done += records;
         o.onProgress?.({ stage: 'recount', done, total });
       });

@@ -1,0 +1,107 @@
+/**
+ * The log that a reader thread reads, wherever it is: its partitions in step, where they begin, and when to look again. A log on disk is
+ * looked at; one on Kafka (kafka-source.ts) says itself when something came.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isKafkaUrl } from '../kafka/address.ts';
+import type { Security } from '../kafka/security.ts';
+import { readInStep } from '../log/in-step.ts';
+import type { InStep } from '../log/in-step.ts';
+import { openLog } from '../log/segments.ts';
+import type { SegmentLog } from '../log/segments.ts';
+
+/** A time is in epoch milliseconds. */
+export type Beginning = 'earliest' | 'latest' | number;
+
+/** How a log on Kafka is read. Plain data: it crosses a thread. */
+export interface KafkaSettings {
+  readonly security: Security;
+  /** Offsets are told to this group, for lag tools alone; null: to nobody. */
+  readonly group: string | null;
+  /** While one partition gives nothing, the others read on this far. */
+  readonly maxSkewMs: number;
+  /** Records that the log does not hold any more: stop, or go on behind them, on the record. */
+  readonly onGap: 'stop' | 'record';
+  /** Read also topics that let producers write further into the future than the job's fence. */
+  readonly allowFutureTimes: boolean;
+  readonly bufferBytes: number;
+}
+export interface Place {
+  readonly source: number;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly leaderEpoch: number;
+  readonly topicId: string;
+}
+export interface SourceOrder {
+  /** A directory, or kafka://... */
+  readonly log: string;
+  readonly kafka: KafkaSettings;
+  readonly untilEnd: boolean;
+  readonly fenceMs: number;
+  /** The shard's partitions, in the position's order. */
+  readonly places: readonly Place[];
+  /** Where to begin when nothing was counted yet; null: something was, and the places say. */
+  readonly from: Beginning | null;
+}
+/** Where a partition begins. */
+export interface Start {
+  readonly offset: number;
+  readonly topicId: string;
+}
+/** What the log does not hold any more, and where it goes on. */
+export interface Passed extends Start {
+  readonly place: number;
+  readonly sentence: string;
+}
+export interface Source {
+  readonly step: InStep;
+  readonly starts: readonly Start[];
+  /** Where each partition ends now, as far as it is known. */
+  ends(): number[];
+  /** Something may have come, or that time is over. */
+  news(waitMs: number): Promise<void>;
+  /** Goes on behind a gap if that was asked for; undefined: this error is none, or it must stop the run. */
+  pass(error: unknown): Passed | undefined;
+  /** What our own state holds from now on. */
+  committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void;
+  close(): Promise<void>;
+}
+
+export async function openSource(order: SourceOrder, onTrouble: (sentence: string) => void): Promise<Source> {
+  if (isKafkaUrl(order.log)) return (await import('./kafka-source.ts')).openKafkaSource(order, onTrouble);
+  return openSegments(order);
+}
+
+function openSegments({ log: dir, places, untilEnd, from }: SourceOrder): Source {
+  const log = openLog(dir);
+  try {
+    const starts = places.map((p) => ({ offset: from === null ? p.offset : startOf(log, p, from), topicId: '' }));
+    const step = readInStep(
+      log,
+      places.map((p, i) => ({ ...p, offset: starts[i]!.offset })),
+      { untilEnd },
+    );
+    return {
+      step,
+      starts,
+      ends: () => places.map((p) => log.endOffset(p.topic, p.partition)),
+      news: (waitMs) => sleep(waitMs),
+      pass: () => undefined,
+      committed() {},
+      async close() {
+        step.close();
+        log.close();
+      },
+    };
+  } catch (error) {
+    log.close();
+    throw error;
+  }
+}
+
+function startOf(log: SegmentLog, { topic, partition }: Place, from: Beginning): number {
+  if (from === 'earliest') return 0;
+  return from === 'latest' ? log.endOffset(topic, partition) : log.offsetForTime(topic, partition, from);
+}

@@ -8,11 +8,9 @@
  * The group key is the dimensions in the plan's order, in canonical bytes: string: varint length (LEB128) then UTF-8;
  * integer: 8 bytes little-endian two's complement; boolean: one byte 0 or 1.
  */
+import { onHeap } from './memory.ts';
+import type { Allocate } from './memory.ts';
 import type { Code } from './contract/model.ts';
-
-/** Where columns stand: in the heap of one thread, or in memory that two threads see. */
-export type Allocate = (bytes: number) => ArrayBuffer | SharedArrayBuffer;
-export const onHeap: Allocate = (bytes) => new ArrayBuffer(bytes);
 
 export class EventColumns {
   count = 0;

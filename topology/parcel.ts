@@ -3,9 +3,11 @@
  * made of them, and what the gates turned away. A parcel is filled, taken and filled again; its memory may be shared, so that one thread
  * fills while another takes. It is full at some thousand records or a MiB; a batch that is larger makes it grow.
  */
-import { EventColumns, onHeap } from './batch.ts';
-import type { Allocate, Rejection } from './batch.ts';
+import { EventColumns } from './batch.ts';
+import type { Rejection } from './batch.ts';
 import { Records } from './consume/records.ts';
+import { onHeap } from './memory.ts';
+import type { Allocate } from './memory.ts';
 
 /** Columns of this many events stay in the second-level cache. */
 const FULL_RECORDS = 4096;

@@ -11,12 +11,13 @@ import { OpenParcel, PARCEL_BYTES } from '../../topology/parcel.ts';
 import type { ParcelColumns } from '../../topology/parcel.ts';
 import { monotonicMs, nowMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
+import { isKafkaUrl } from '../kafka/address.ts';
 import { codecsWith } from '../log/codecs.ts';
 import { placedFault } from '../log/faults.ts';
 import { Lz4Blocks } from '../log/lz4-block.ts';
 import { told } from './faults.ts';
 import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
-import { openSource } from './source.ts';
+import { openSegmentSource } from './segment-source.ts';
 import type { Source } from './source.ts';
 
 /** Enough that neither thread waits for the other while both work; 3 to 4 MiB each. */
@@ -166,8 +167,15 @@ function keyFault(error: RecordKeyError, topic: string, partition: number, offse
   );
 }
 
+async function openSource(): Promise<Source> {
+  if (!isKafkaUrl(order.log)) return openSegmentSource(order);
+  // A run on a log of files does not load the client.
+  const { openKafkaSource } = await import('./kafka-source.ts');
+  return openKafkaSource(order, (sentence) => say({ kind: 'trouble', sentence }));
+}
+
 async function main(): Promise<void> {
-  const opened = (source = await openSource(order, (sentence) => say({ kind: 'trouble', sentence })));
+  const opened = (source = await openSource());
   const ends = (): void => say({ kind: 'ends', ends: opened.ends() });
   ends();
   say({ kind: 'opened', starts: opened.starts });

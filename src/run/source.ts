@@ -1,14 +1,6 @@
-/**
- * The log that a reader thread reads, wherever it is: its partitions in step, where they begin, and when to look again. A log on disk is
- * looked at; one on Kafka (kafka-source.ts) says itself when something came.
- */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { isKafkaUrl } from '../kafka/address.ts';
+/** The log that a reader thread reads, wherever it is: its partitions in step, where they begin, and when to look again. */
 import type { Security } from '../kafka/security.ts';
-import { readInStep } from '../log/in-step.ts';
 import type { InStep } from '../log/in-step.ts';
-import { openLog } from '../log/segments.ts';
-import type { SegmentLog } from '../log/segments.ts';
 
 /** A time is in epoch milliseconds. */
 export type Beginning = 'earliest' | 'latest' | number;
@@ -67,41 +59,4 @@ export interface Source {
   /** What our own state holds from now on. */
   committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void;
   close(): Promise<void>;
-}
-
-export async function openSource(order: SourceOrder, onTrouble: (sentence: string) => void): Promise<Source> {
-  if (isKafkaUrl(order.log)) return (await import('./kafka-source.ts')).openKafkaSource(order, onTrouble);
-  return openSegments(order);
-}
-
-function openSegments({ log: dir, places, untilEnd, from }: SourceOrder): Source {
-  const log = openLog(dir);
-  try {
-    const starts = places.map((p) => ({ offset: from === null ? p.offset : startOf(log, p, from), topicId: '' }));
-    const step = readInStep(
-      log,
-      places.map((p, i) => ({ ...p, offset: starts[i]!.offset })),
-      { untilEnd },
-    );
-    return {
-      step,
-      starts,
-      ends: () => places.map((p) => log.endOffset(p.topic, p.partition)),
-      news: (waitMs) => sleep(waitMs),
-      pass: () => undefined,
-      committed() {},
-      async close() {
-        step.close();
-        log.close();
-      },
-    };
-  } catch (error) {
-    log.close();
-    throw error;
-  }
-}
-
-function startOf(log: SegmentLog, { topic, partition }: Place, from: Beginning): number {
-  if (from === 'earliest') return 0;
-  return from === 'latest' ? log.endOffset(topic, partition) : log.offsetForTime(topic, partition, from);
 }

@@ -2,8 +2,8 @@
  * Records as columns over their bytes: those of one decompressed batch, or of several one after the other. `valueStart` -1: a null value
  * (tombstone); `keyStart` -1: no key. Arrays that become too small are replaced: who keeps one must ask for it again.
  */
-import { onHeap } from '../batch.ts';
-import type { Allocate } from '../batch.ts';
+import { onHeap } from '../memory.ts';
+import type { Allocate } from '../memory.ts';
 
 export class Records {
   bytes: Uint8Array = new Uint8Array(0);

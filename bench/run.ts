@@ -19,6 +19,7 @@ const BENCHES: Readonly<Record<string, () => Promise<(quick: boolean) => Promise
   window: async () => (await import('./window.ts')).benchWindow,
   sink: async () => (await import('./sink.ts')).benchSink,
   'end-to-end': async () => (await import('./end-to-end.ts')).benchEndToEnd,
+  latency: async () => (await import('./latency.ts')).benchLatency,
   kafka: async () => (await import('./kafka.ts')).benchKafka,
 };
 

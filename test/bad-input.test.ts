@@ -52,7 +52,8 @@ for (const [what, from, to, words] of [
   });
 }
 
-const CASES: readonly [what: string, words: readonly string[], code: string, exit: number, says: readonly (string | RegExp)[]][] = [
+type Case = [what: string, words: readonly string[], code: string, exit: number, says: readonly (string | RegExp)[]];
+const CASES: readonly Case[] = [
   ['a job that is not there', ['run', 'ads-insigths', '--log', 'log', '--data', 'never'], 'E_JOB', 2, ['ads-insights']],
   ['a file of a job that is not there', ['run', './none.ts', '--log', 'log', '--data', 'never'], 'E_JOB', 2, ['none.ts']],
   [
@@ -118,6 +119,17 @@ const CASES: readonly [what: string, words: readonly string[], code: string, exi
     3,
     ['sales.ts/data'],
   ],
+  ...(process.platform === 'linux'
+    ? [
+        [
+          'a data directory where the system makes none',
+          ['run', 'sales.ts', '--contracts', 'contracts', '--log', 'log', '--data', '/proc/tally/data'],
+          'E_NOT_WRITABLE',
+          3,
+          ['/proc/tally/data'],
+        ] satisfies Case,
+      ]
+    : []),
   ['an unknown option', ['run', 'sales.ts', '--log', 'log', '--data', 'never', '--shard', '2'], 'E_USAGE', 2, ['--shard', '--shards']],
   ['--finish without an end', ['run', 'sales.ts', '--log', 'log', '--data', 'never', '--finish'], 'E_USAGE', 2, ['--until-end']],
   ['no number of shards', ['run', 'sales.ts', '--log', 'log', '--data', 'never', '--shards', 'two'], 'E_USAGE', 2, ['--shards', 'two']],

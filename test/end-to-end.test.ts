@@ -1,5 +1,5 @@
 /** The promises of Tally, held against processes: what a log says is in the tables once, whatever happened on the way. */
-import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { sendAgain } from '../src/generate/send-again.ts';
@@ -261,6 +261,21 @@ test.concurrent('a damaged or shortened log stops the run with its place, and wh
   writeFileSync(file, grown);
   expect((await p.count('data')).classes.counted).toBe(2);
   expect(await p.verified('data')).toMatchObject({ counted: 102 });
+});
+
+test.concurrent('another log of the same topic is not read on in its middle, however long it is', SLOW, async () => {
+  const p = place();
+  p.append(sales(0, 300));
+  await p.count('data');
+  renameSync(p.log, p.path('first'));
+  p.append(sales(1000, 2000));
+  const refused = await p.refused('data');
+  expect(refused).toMatchObject({ status: 3, stderr: expect.stringMatching(told('E_LOG_CHANGED')) });
+  rmSync(p.log, { recursive: true });
+  renameSync(p.path('first'), p.log);
+  p.append(sales(300, 400));
+  await p.count('data');
+  await p.verified('data');
 });
 
 test.concurrent('first starts that are killed halfway are completed by the next', SLOW, async () => {

@@ -3,7 +3,7 @@
  * synchronous, so that it may run in a thread of its own, ahead of the shard. Which batches share a parcel changes nothing.
  */
 import type { Gate } from './batch.ts';
-import { int32At, LEADER_EPOCH_AT } from './consume/batch-header.ts';
+import { CRC_AT, int32At, LEADER_EPOCH_AT, uint32At } from './consume/batch-header.ts';
 import { appendBatch } from './consume/cursor.ts';
 import type { Codecs } from './consume/cursor.ts';
 import { compileGate } from './contract/gate.ts';
@@ -60,8 +60,9 @@ export class Intake {
       parcel.append(events);
     }
     this.offsets[place] = lastOffset + 1;
-    const leaderEpoch = int32At(raw, LEADER_EPOCH_AT);
-    pieces.push({ place, from, to, events: parcel.events.count, nextOffset: lastOffset + 1, leaderEpoch });
+    const leaderEpoch = int32At(raw, LEADER_EPOCH_AT),
+      crc = uint32At(raw, CRC_AT);
+    pieces.push({ place, from, to, events: parcel.events.count, nextOffset: lastOffset + 1, leaderEpoch, crc });
   }
 
   /** The partition is read on from here, whatever was read before. */

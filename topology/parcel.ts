@@ -24,9 +24,10 @@ export interface Piece {
   readonly to: number;
   /** Events of this run and all before it. */
   readonly events: number;
-  /** Where the partition is read on from, and the leader epoch of the batch before. */
+  /** Where the partition is read on from, and of the batch before: its leader epoch and its checksum. */
   readonly nextOffset: number;
   readonly leaderEpoch: number;
+  readonly crc: number;
 }
 
 /** The columns alone: plain data, of which another thread makes its own view. */

@@ -17,6 +17,8 @@ export interface PartitionPosition {
   /** Of the batch before it, and which topic of that name it is: a log that was cut, or made anew, is found by them. -1 and '': not known. */
   leaderEpoch: number;
   topicId: string;
+  /** Checksum of the batch before it, by which a log on disk shows that it is the one that was read; -1: not known. */
+  crc: number;
   /** Offsets [from, to) that were never read: before the first start, or gone before their turn. */
   readonly skipped: (readonly [number, number])[];
   /** Highest accepted event_time; -1 before the first. */
@@ -57,6 +59,7 @@ export function freshPosition(topics: readonly { source: number; topic: string; 
         offset: 0,
         leaderEpoch: -1,
         topicId: '',
+        crc: -1,
         skipped: [],
         high: -1,
         page: newPage(),

@@ -97,6 +97,7 @@ export class Shard {
       this.tally(p, parcel, event, piece.events);
       p.offset = piece.nextOffset;
       p.leaderEpoch = piece.leaderEpoch;
+      p.crc = piece.crc;
       this.dirty.add(p);
       event = piece.events;
     }
@@ -145,7 +146,7 @@ export class Shard {
     const p = this.position.partitions[place]!;
     if (p.offset === offset && p.topicId === topicId) return;
     if (p.offset < offset) p.skipped.push([p.offset, offset]);
-    if (p.offset !== offset) p.leaderEpoch = -1;
+    if (p.offset !== offset) p.leaderEpoch = p.crc = -1;
     p.offset = offset;
     p.topicId = topicId;
     this.dirty.add(p);

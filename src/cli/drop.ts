@@ -5,9 +5,9 @@
 import { existsSync, rmSync } from 'node:fs';
 import { makeClient } from '../clickhouse/client.ts';
 import { dropJob } from '../clickhouse/instance.ts';
-import { TallyError, usage } from '../errors.ts';
+import { EXIT_USAGE, TallyError, usage } from '../errors.ts';
 import { openData } from '../run/data-dir.ts';
-import { jobDir } from '../run/places.ts';
+import { jobDir, jobsOnDisk } from '../run/places.ts';
 import { sendAudit } from '../run/run-record.ts';
 import { connect } from '../run/tables.ts';
 import type { Args, Command } from './command.ts';
@@ -44,6 +44,7 @@ export const drop: Command = {
       try {
         const client = makeClient(tables.endpoint);
         const hadTables = await dropJob(client, job).finally(() => client.close());
+        if (!hadTables && !existsSync(jobDir(dir, job))) throw noJob(job, dir);
         rmSync(jobDir(dir, job), { recursive: true, force: true });
         data.audit.append('job.dropped', job, { had_tables: hadTables });
         await sendAudit(data, tables.endpoint);
@@ -57,3 +58,13 @@ export const drop: Command = {
     return 0;
   },
 };
+
+function noJob(job: string, dir: string): TallyError {
+  const there = jobsOnDisk(dir);
+  return new TallyError(
+    'E_JOB_MISSING',
+    `${dir} has nothing of a job ${job}: there is ${there.length === 0 ? 'none' : there.join(', ')}`,
+    'tally status --data DIR lists the jobs that have run',
+    EXIT_USAGE,
+  );
+}

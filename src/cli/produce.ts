@@ -86,7 +86,8 @@ async function runProduce(args: Args): Promise<number> {
   const file = args.positionals[0] ?? '-',
     input = openInput(file),
     stop = new StopSignal();
-  let line = (): number => 0;
+  let line = (): number => 0,
+    empty = 0;
   const log = isKafkaUrl(order.log)
     ? await openKafka(
         order,
@@ -99,12 +100,13 @@ async function runProduce(args: Args): Promise<number> {
     const lines = new LineProducer(log, text('key'));
     line = () => lines.line;
     await appendAll(input, file, lines, log, stop);
+    empty = lines.empty;
   } finally {
     stop.release();
     await log.release();
   }
   process.stderr.write(
-    `${log.records} records appended to ${topic} (${log.partitions} partition${log.partitions === 1 ? '' : 's'})${stop.stopped ? ', then stopped' : ''}\n`,
+    `${log.records} records appended to ${topic} (${log.partitions} partition${log.partitions === 1 ? '' : 's'})${empty === 0 ? '' : `, ${empty} empty line${empty === 1 ? '' : 's'} skipped`}${stop.stopped ? ', then stopped' : ''}\n`,
   );
   return 0;
 }

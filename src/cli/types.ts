@@ -1,10 +1,11 @@
 /** `tally types`: the typed handles of a directory of contracts, written whole or not at all; --check only compares. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { generateTypes } from '../contracts/generate-types.ts';
 import { loadContracts } from '../contracts/read.ts';
 import { EXIT_NO, usage } from '../errors.ts';
 import type { Args, Command } from './command.ts';
+import { makeDirs } from '../make-dirs.ts';
 
 export const types: Command = {
   name: 'types',
@@ -54,7 +55,7 @@ function read(file: string): string {
 function write(file: string, text: string): void {
   const half = `${file}.${process.pid}.tmp`;
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeDirs(dirname(file));
     writeFileSync(half, text);
     renameSync(half, file);
   } catch (cause) {

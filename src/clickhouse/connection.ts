@@ -3,9 +3,10 @@
  * Written whole (rename) with mode 600 when a run's engine is ready, removed when it is stopped. After a kill it may be stale: then
  * nobody answers with these credentials. access.json beside it keeps port and password the same from run to run.
  */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { TallyError } from '../errors.ts';
+import { makeDirs } from '../make-dirs.ts';
 
 export const READER = 'reader';
 export const DATABASE = 'tally';
@@ -27,7 +28,7 @@ const accessFile = (dir: string): string => path.join(dir, 'access.json');
 
 export function makePrivateDir(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirs(dir, 0o700);
   } catch (cause) {
     throw notWritable(dir, cause);
   }

@@ -30,7 +30,11 @@ const input = {
 
 const commit = group({
   events: whole(
-    { help: 'records a commit at most; no number depends on it', flag: 'commit-events', placeholder: 'N' },
+    {
+      help: 'records a commit at most; no measure depends on it, only which events count as late',
+      flag: 'commit-events',
+      placeholder: 'N',
+    },
     { least: 1, most: 1_000_000_000 },
     1_000_000,
   ),

@@ -36,3 +36,11 @@ export function removed(topic: string, partition: number, offset: number, start:
     'Segments were removed before they were read. Bring them back, or start with a new data directory.',
   );
 }
+
+export function changed(topic: string, partition: number, offset: number): TallyError {
+  return new TallyError(
+    'E_LOG_CHANGED',
+    `${topic}, partition ${partition}: what ends at offset ${offset} is not what was read there before.`,
+    'This is another log, or its past was written anew. Bring back the log that this state was made from, or start with a new data directory.',
+  );
+}

@@ -23,6 +23,8 @@ export class LineProducer {
   #carried = 0;
   #line = 1;
   bytes = 0;
+  /** Lines that were empty: no record is made of them. */
+  empty = 0;
 
   constructor(writer: RecordSink, keyField?: string) {
     this.#writer = writer;
@@ -58,7 +60,10 @@ export class LineProducer {
 
   #take(bytes: Buffer, from: number, to: number, nowMs: number): void {
     if (to > from && bytes[to - 1] === RETURN) to--;
-    if (to === from) return;
+    if (to === from) {
+      this.empty++;
+      return;
+    }
     const key = this.#keyField === undefined ? null : keyOf(bytes.subarray(from, to), this.#keyField);
     this.#writer.append(this.#writer.partitionFor(key), key, bytes, nowMs, from, to);
   }

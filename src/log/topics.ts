@@ -7,6 +7,7 @@ import path from 'node:path';
 import { TallyError, usage } from '../errors.ts';
 import { FileLock } from '../lock.ts';
 import { didYouMean } from '../../topology/nearest.ts';
+import { makeDirs } from '../make-dirs.ts';
 
 export const PARTITIONS_MAX = 10_000;
 const LOCK_WAIT_MS = 30_000;
@@ -150,7 +151,7 @@ function leftBy(name: string, topic: string): boolean {
 
 function makeDir(dir: string): void {
   try {
-    fs.mkdirSync(dir, { recursive: true });
+    makeDirs(dir);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' && (cause as NodeJS.ErrnoException).code !== 'ENOTDIR') throw cause;
     throw new TallyError(

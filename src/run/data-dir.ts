@@ -1,5 +1,5 @@
 /** A data directory, taken for this process alone: the lock, the instance id, the audit log and its anchor. */
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 import { AuditLog } from '../control/audit.ts';
 import { ControlStore } from '../control/control-store.ts';
@@ -7,6 +7,7 @@ import { nowMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import { FileLock } from '../lock.ts';
 import { lockFile } from './places.ts';
+import { makeDirs } from '../make-dirs.ts';
 
 /** Whoever was stopped a moment ago needs some time to end. */
 const LOCK_WAIT_MS = 3_000;
@@ -54,7 +55,7 @@ export async function openData(dir: string): Promise<DataDir> {
 
 function makeWritable(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true });
+    makeDirs(dir);
     accessSync(dir, constants.W_OK | constants.X_OK);
   } catch (cause) {
     throw new TallyError(

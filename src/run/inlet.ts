@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Parcel, ParcelColumns } from '../../topology/parcel.ts';
+import { monotonicMs } from '../clock.ts';
 import { faultOf } from './faults.ts';
 import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
 import type { Passed, Start } from './source.ts';
@@ -25,6 +26,8 @@ export class Inlet {
   /** The log had nothing more at `idleAtMs`, and nothing has been handed out since. */
   isIdle = false;
   idleAtMs = 0;
+  /** By this process's own clock, when that was heard last; -Infinity: never. */
+  idleHeardAt = -Infinity;
   /** Everything that was to be read has been handed out. */
   isAtEnd = false;
   /** By partition: where the log ends, as far as it is known. */
@@ -110,6 +113,7 @@ export class Inlet {
       case 'idle':
         this.isIdle = true;
         this.idleAtMs = message.atMs;
+        this.idleHeardAt = monotonicMs();
         this.isAtEnd = message.isEnd;
         this.caughtUp = this.caughtUp.map(() => true);
         return undefined;

@@ -11,6 +11,8 @@ import { Freshness } from './freshness.ts';
 import type { Inlet } from './inlet.ts';
 import type { LoopBounds } from './messages.ts';
 
+/** Who has been at the log's end within this time keeps up with it, though there is always something to read. */
+const KEEPS_UP_MS = 1_000;
 /** Without a parcel the loop looks this often at what else is due. */
 const IDLE_MS = 25;
 /** The clock moves the watermark of an idle source in steps, so that a log without news costs a commit now and then, not five a second. */
@@ -66,18 +68,23 @@ export class ShardLoop {
         inlet.free(parcel);
       }
       if (this.o.drain.pendingRows === 0) this.freshness.acknowledged(shard.position.version, nowMs());
-      if (this.commitDue()) this.commit(inlet.isIdle, false);
+      if (this.commitDue()) this.commit(this.keepsUp(), false);
     }
     await this.end();
   }
 
+  private keepsUp(): boolean {
+    const { inlet } = this.o;
+    return inlet.isIdle || monotonicMs() - inlet.idleHeardAt < KEEPS_UP_MS;
+  }
+
   private commitDue(): boolean {
-    const { shard, inlet, commitEvents, sharers, bounds } = this.o,
+    const { shard, commitEvents, sharers, bounds } = this.o,
       { quarantine, windows } = shard.pendingBytes,
       since = monotonicMs() - this.lastCommit;
     if (shard.pendingRecords >= commitEvents) return true;
     if (quarantine >= bounds.quarantineBytesMax / sharers || windows >= bounds.touchedBytesMax / sharers) return true;
-    return since >= (inlet.isIdle ? bounds.caughtUpMs : bounds.commitMs);
+    return since >= (this.keepsUp() ? bounds.caughtUpMs : bounds.commitMs);
   }
 
   private commit(caughtUp: boolean, atEnd: boolean, finishAt: number | null = null): void {

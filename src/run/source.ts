@@ -25,6 +25,7 @@ export interface Place {
   readonly offset: number;
   readonly leaderEpoch: number;
   readonly topicId: string;
+  readonly crc: number;
 }
 export interface SourceOrder {
   /** A directory, or kafka://... */

@@ -82,13 +82,14 @@ async function openShard(index: number): Promise<OpenShard> {
 
 function openInlet(index: number, shard: Shard, hashKey: readonly [number, number], fresh: boolean): Inlet {
   const { plan, contracts, shards, log, kafka, untilEnd, from } = order,
-    places = shard.position.partitions.map(({ source, topic, partition, offset, leaderEpoch, topicId }) => ({
+    places = shard.position.partitions.map(({ source, topic, partition, offset, leaderEpoch, topicId, crc }) => ({
       source,
       topic,
       partition,
       offset,
       leaderEpoch,
       topicId,
+      crc,
     }));
   return new Inlet(
     { plan, contracts, hashKey, shards, log, kafka, untilEnd, fenceMs: plan.fenceMs, from: fresh ? from : null, places },

@@ -118,7 +118,7 @@ describe.skipIf(kafkaMissing !== undefined)('tally produce to Kafka', () => {
     const input = Buffer.concat(lines.flatMap((line, i) => [line, Buffer.from(i % 2 === 0 ? '\n\n' : '\r\n')]));
     const began = Date.now(),
       { exit, stderr } = await produce(kafka.plainUrl, topic, input, ['--compression', compression]);
-    expect(stderr).toBe(`3004 records appended to ${topic} (1 partition)\n`);
+    expect(stderr).toBe(`3004 records appended to ${topic} (1 partition), 1502 empty lines skipped\n`);
     expect(exit).toBe(0);
     const [records] = (await recordsOf(topic)) as [LoggedRecord[]];
     expect(textsOf(records)).toEqual(lines.map((line) => line.toString('latin1')));

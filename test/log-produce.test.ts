@@ -129,7 +129,10 @@ describe('tally produce', () => {
   it('appends files and stdin, refuses another number of partitions and a missing file, and goes on where a pipe ended', async () => {
     const file = path.join(dir, 'lines');
     fs.writeFileSync(file, 'one\r\n\ntwo\n\nthree');
-    expect(await tally(['--partitions', '2', file])).toEqual({ exit: 0, stderr: '3 records appended to t (2 partitions)\n' });
+    expect(await tally(['--partitions', '2', file])).toEqual({
+      exit: 0,
+      stderr: '3 records appended to t (2 partitions), 2 empty lines skipped\n',
+    });
     expect((await tally(['-'], Buffer.from('four\n'))).exit).toBe(0);
     const more = await tally(['--partitions', '3', file]);
     expect([more.exit, more.stderr.split('\n')[0]]).toEqual([2, 'tally: E_PARTITIONS: Topic "t" has 2 partitions, not 3.']);

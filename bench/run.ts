@@ -1,7 +1,8 @@
 /**
  * npm run bench: every stage and the whole way, ours beside the naive way on the same data and in turns with it; one table, and
  * bench/results.json. Each benchmark runs in a process of its own, so that none measures what another left in memory or made the compiler
- * believe. `npm run bench -- --quick` takes about a minute and writes no results; `-- gate window` runs those alone.
+ * believe. `npm run bench -- --quick` takes about a minute and writes no results; `-- gate window` runs those
+ * alone, and with `--save` puts their rows in the place of the old ones.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -38,6 +39,8 @@ async function apart(name: string, quick: boolean): Promise<Row[]> {
   return rows;
 }
 
+const saved = (): Row[] => (JSON.parse(fs.readFileSync(results, 'utf8')) as { rows: Row[] }).rows;
+
 async function main(args: readonly string[]): Promise<void> {
   const quick = args.includes('--quick'),
     names = args.filter((a) => !a.startsWith('--'));
@@ -55,7 +58,9 @@ async function main(args: readonly string[]): Promise<void> {
     process.stderr.write(`the machine is busy (load ${load.toFixed(1)} on ${cores} cores): ratios hold, absolute figures do not\n`);
   for (const name of names.length === 0 ? Object.keys(BENCHES) : names) rows.push(...(await apart(name, quick)));
   print(rows);
-  if (quick || names.length > 0) return;
+  if (quick || (names.length > 0 && !args.includes('--save'))) return;
+  const stages = new Set(rows.map((r) => r.stage)),
+    kept = names.length === 0 ? [] : saved().filter((r) => !stages.has(r.stage));
   const machine = {
     cpu: os.cpus()[0]?.model ?? '',
     cores,
@@ -64,7 +69,7 @@ async function main(args: readonly string[]): Promise<void> {
     node: process.version,
     load_at_start: Number(load.toFixed(1)),
   };
-  fs.writeFileSync(results, `${JSON.stringify({ machine, rows }, null, 2)}\n`);
+  fs.writeFileSync(results, `${JSON.stringify({ machine, rows: [...kept, ...rows] }, null, 2)}\n`);
   process.stderr.write(`written to ${results}\n`);
 }
 

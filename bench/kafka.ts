@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { openLog } from '../src/log/segments.ts';
 import { kafkaMissing, startKafka } from '../test/kafka-fixture.ts';
 import type { KafkaCluster } from '../test/kafka-fixture.ts';
-import { RawProducer } from '../test/kafka-produce.ts';
+import { copyPartition, RawProducer } from '../test/kafka-produce.ts';
 import { makeLog, TOPICS } from './data.ts';
 import { runApart } from './end-to-end.ts';
 import type { Ran } from './end-to-end.ts';
@@ -24,12 +24,7 @@ async function copy(dir: string, kafka: KafkaCluster): Promise<void> {
     producer = await RawProducer.open(kafka.brokers[0]!.plainPort);
   for (const topic of TOPICS) {
     await kafka.createTopic(topic, log.partitions(topic));
-    const reader = log.reader(topic, 0, 0);
-    for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
-      await producer.send(topic, 0, Buffer.from(batch.bytes).fill(0, 0, 8));
-      reader.advance();
-    }
-    reader.close();
+    await copyPartition(log, producer, topic, 0);
   }
   log.close();
   producer.close();

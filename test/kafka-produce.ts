@@ -2,6 +2,7 @@
 import { Connection } from '../src/kafka/connection.ts';
 import type { Api } from '../src/kafka/protocol/api.ts';
 import { BatchBuilder } from '../src/log/batch-builder.ts';
+import type { Log } from '../src/log/port.ts';
 
 interface ProduceRequest {
   readonly topic: string;
@@ -105,4 +106,19 @@ export class RawProducer {
   close(): void {
     this.#connection.close();
   }
+}
+
+/** Batch for batch from a log on disk into the topic, from `offset` on; gives the offset behind the last. Both logs then hold the same. */
+export async function copyPartition(log: Log, producer: RawProducer, topic: string, partition: number, offset = 0): Promise<number> {
+  const reader = log.reader(topic, partition, offset);
+  let next = offset;
+  for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
+    // A producer's batch begins at 0: its place in the log is the broker's to say, and no part of the checksum.
+    const given = await producer.send(topic, partition, Buffer.from(batch.bytes).fill(0, 0, 8));
+    if (given !== batch.baseOffset) throw new Error(`a batch of offset ${batch.baseOffset} got offset ${given}`);
+    next = batch.lastOffset + 1;
+    reader.advance();
+  }
+  reader.close();
+  return next;
 }

@@ -9,7 +9,7 @@ import { meaningOf } from '../src/kafka/error-codes.ts';
 import { gapError } from '../src/kafka/faults.ts';
 import { boundsFor, Chunk, FetchMemory } from '../src/kafka/fetch-memory.ts';
 import { PartitionQueue } from '../src/kafka/partition-queue.ts';
-import { backoffMs } from '../src/kafka/pause.ts';
+import { backoffMs } from '../src/pause.ts';
 import { METADATA } from '../src/kafka/protocol/metadata.ts';
 import { LIST_OFFSETS } from '../src/kafka/protocol/offsets.ts';
 import { MalformedAnswer, Reader } from '../src/kafka/protocol/reader.ts';

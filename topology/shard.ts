@@ -72,7 +72,7 @@ export class Shard {
 
   /** Bytes in memory that only a commit lets go: of what was turned away, and of final windows that late events have touched. */
   get pendingBytes(): { readonly quarantine: number; readonly windows: number } {
-    return { quarantine: this.quarantine.bytes, windows: this.windows.stats().pendingBytes };
+    return { quarantine: this.quarantine.bytes, windows: this.windows.touchedBytes };
   }
 
   /** Counts what is in the parcel: record by record in its order, whatever stood in one parcel with it. */

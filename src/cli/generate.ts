@@ -8,8 +8,7 @@ import { JobEvents } from '../generate/job-events.ts';
 import { generateToKafka, KafkaTarget, openKafkaTarget } from '../generate/to-kafka.ts';
 import { generateLog, SegmentTarget } from '../generate/to-log.ts';
 import { monotonicMs, nowMs } from '../clock.ts';
-import { loadConfig } from '../config/load.ts';
-import { kafkaSecurity } from '../config/parts.ts';
+import { securityFor } from '../config/parts.ts';
 import { loadContracts } from '../contracts/read.ts';
 import { usage } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
@@ -116,10 +115,7 @@ async function intoLog(job: string, values: Values, options: GenerateOptions): P
   return rate === undefined ? atOnce(order) : atRate(order, rate);
 }
 
-const securityOf = ({ log, values }: Order): Security =>
-  kafkaSecurity(
-    loadConfig({ log, ...(text(values, 'config') === undefined ? {} : { config: text(values, 'config') }) }, process.env).config,
-  );
+const securityOf = ({ log, values }: Order): Security => securityFor(log, text(values, 'config'));
 
 async function atOnce(order: Order): Promise<number> {
   const { job, log, values, options, partitions, compression } = order,

@@ -2,8 +2,7 @@
 import fs from 'node:fs';
 import type { Readable } from 'node:stream';
 import { nowMs, randomUint32 } from '../clock.ts';
-import { loadConfig } from '../config/load.ts';
-import { kafkaSecurity } from '../config/parts.ts';
+import { securityFor } from '../config/parts.ts';
 import { TallyError, usage } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
 import { openProducer } from '../kafka/produce/producer.ts';
@@ -122,8 +121,7 @@ function openSegments({ log, topic, partitions, compression }: Order): LineLog {
 
 async function openKafka(order: Order, placeOf: () => string, onFault: () => void, stop: StopSignal): Promise<LineLog> {
   const { log, topic, compression, config } = order;
-  const security = kafkaSecurity(loadConfig({ log, ...(config === undefined ? {} : { config }) }, process.env).config);
-  const producer = await openProducer(log, [topic], security),
+  const producer = await openProducer(log, [topic], securityFor(log, config)),
     there = producer.partitions(topic);
   if (order.partitions !== undefined && order.partitions !== there) {
     await producer.close();

@@ -1,12 +1,10 @@
 /** `tally verify`: counts the log again, in the plainest way, and shows each row of the tables that is not as it should be. */
 import { makeClient, parseEndpoint, rows } from '../clickhouse/client.ts';
 import type { Endpoint } from '../clickhouse/engine.ts';
-import { loadConfig } from '../config/load.ts';
-import { kafkaSecurity } from '../config/parts.ts';
+import { securityFor } from '../config/parts.ts';
 import { EXIT_NO, usage } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
 import { libraryAccess } from '../kafka/library-access.ts';
-import type { LibraryAccess } from '../kafka/library-access.ts';
 import { checkLogDir } from '../log/topics.ts';
 import { loadJob } from '../run/load-job.ts';
 import type { LoadedJob } from '../run/load-job.ts';
@@ -53,7 +51,7 @@ export const verify: Command = {
     if (!isKafkaUrl(log)) checkLogDir(log);
     const job = await loadJob(args.positionals[0]!, text('contracts'));
     if (data !== undefined) await checkWhole(data, job.plan.job);
-    const kafka = isKafkaUrl(log) ? await accessTo(log, text('config')) : undefined;
+    const kafka = isKafkaUrl(log) ? await libraryAccess(log, securityFor(log, text('config'))) : undefined;
     const check = (endpoint: Endpoint): Promise<VerifyResult> => recount(endpoint, job, { logDir: log, ...(kafka && { kafka }) }, limit);
     const result = clickhouse === undefined ? await withData(data!, check) : await check(parseEndpoint(clickhouse));
     if (args.values['json'] === true) process.stdout.write(`${JSON.stringify({ job: job.plan.job, ...result })}\n`);
@@ -61,11 +59,6 @@ export const verify: Command = {
     return result.ok ? 0 : EXIT_NO;
   },
 };
-
-function accessTo(log: string, config: string | undefined): Promise<LibraryAccess> {
-  const loaded = loadConfig({ log, ...(config === undefined ? {} : { config }) }, process.env);
-  return libraryAccess(log, kafkaSecurity(loaded.config));
-}
 
 async function recount(
   endpoint: Endpoint,

@@ -3,8 +3,8 @@
  * growing, jittered pauses, as often as it takes, and a body that was applied without an answer is simply applied again (rows are
  * absolute and versioned). What cannot heal is thrown as a TallyError.
  */
-import { randomUint32 } from '../clock.ts';
 import { TallyError } from '../errors.ts';
+import { backoffMs } from '../pause.ts';
 import { literal, makeClient, rows as askRows } from './client.ts';
 import type { Endpoint } from './engine.ts';
 import { isAuthentication, stopFault, troubleOf, verdictOf } from './faults.ts';
@@ -119,10 +119,10 @@ export class Sink {
   }
 
   private async pause(attempt: number): Promise<void> {
-    const most = Math.min(this.o.retryMsMax ?? RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** Math.min(attempt, 10));
+    const ms = backoffMs({ firstMs: RETRY_MS_FIRST, mostMs: this.o.retryMsMax ?? RETRY_MS_MAX }, attempt + 1);
     let timer: NodeJS.Timeout | undefined;
     const slept = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, most * (0.5 + randomUint32() / 2 ** 33));
+      timer = setTimeout(resolve, ms);
     });
     await Promise.race([slept, this.wake.promise, this.closed.promise]);
     clearTimeout(timer);

@@ -3,6 +3,7 @@ import type { Secret } from '../kafka/secret.ts';
 import type { Security } from '../kafka/security.ts';
 import type { LoopBounds } from '../run/messages.ts';
 import type { KafkaSettings } from '../run/source.ts';
+import { loadConfig } from './load.ts';
 import type { Config } from './schema.ts';
 import { BY_NAME, SETTINGS, valueOf } from './settings.ts';
 
@@ -22,6 +23,11 @@ export function loopBounds({ commit, memory, stop }: Config): LoopBounds {
 export function clickhouseVariables(config: Config): Record<string, string> {
   const files = SETTINGS.filter((s) => /^clickhouse\..*File$/.test(s.name));
   return Object.fromEntries(files.flatMap((s) => (valueOf(config, s) === undefined ? [] : [[s.variable, String(valueOf(config, s))]])));
+}
+
+/** How Kafka is connected to by a command that takes nothing else from the configuration. `file`: what --config names. */
+export function securityFor(log: string, file: string | undefined): Security {
+  return kafkaSecurity(loadConfig({ log, ...(file === undefined ? {} : { config: file }) }, process.env).config);
 }
 
 /** How Kafka is connected to. Files and variables are read when they are needed, so that a changed one counts. */

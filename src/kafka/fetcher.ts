@@ -15,7 +15,7 @@ import type { Fetching, LoopHost } from './leader-loop.ts';
 import type { OffsetFinder } from './offset-finder.ts';
 import { PartitionQueue } from './partition-queue.ts';
 import type { KafkaPartitionReader, PartitionStart } from './partition-queue.ts';
-import { backoffMs } from './pause.ts';
+import { backoffMs } from '../pause.ts';
 import type { FetchedPartition } from './protocol/fetch.ts';
 import { RecordSetFault, walkRecordSet } from './record-set.ts';
 import { corruptBatch } from '../log/faults.ts';

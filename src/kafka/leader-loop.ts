@@ -11,7 +11,7 @@ import { BrokerTrouble } from './faults.ts';
 import { Chunk } from './fetch-memory.ts';
 import type { FetchMemory } from './fetch-memory.ts';
 import type { PartitionQueue } from './partition-queue.ts';
-import { backoffMs, Pause } from './pause.ts';
+import { backoffMs, Pause } from '../pause.ts';
 import { FETCH } from './protocol/fetch.ts';
 import type { FetchAnswer, FetchedPartition, FetchTopic } from './protocol/fetch.ts';
 

@@ -115,8 +115,8 @@ export function lz4Deflate(bytes: Buffer<ArrayBuffer>): Buffer[] {
   return parts;
 }
 
-function damaged(what: string, cause?: unknown): BatchError {
-  return new BatchError('malformed', `its checksum fits, but its LZ4 frame is damaged: ${what}`, Number.NaN, cause);
+function damaged(what: string): BatchError {
+  return new BatchError('malformed', `its checksum fits, but its LZ4 frame is damaged: ${what}`);
 }
 
 export function tooLarge(maxBytes: number): BatchError {

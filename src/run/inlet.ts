@@ -3,10 +3,10 @@
  * says what the reader knows of the log's end. What it says belongs to what was handed out so far, never to what still waits.
  */
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { Parcel, ParcelColumns } from '../../topology/parcel.ts';
 import { monotonicMs } from '../clock.ts';
+import { Pause } from '../pause.ts';
 import { faultOf } from './faults.ts';
 import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
 import type { Passed, Start } from './source.ts';
@@ -42,7 +42,7 @@ export class Inlet {
   private readonly numbers = new Map<Parcel, number>();
   private readonly queue: Exclude<FromReader, { kind: 'opened' | 'ends' | 'trouble' }>[] = [];
   private fault: Error | undefined;
-  private arrived = Promise.withResolvers<void>();
+  private readonly arrived = new Pause();
 
   constructor(order: ReaderOrder, tells: InletTells) {
     this.tells = tells;
@@ -56,12 +56,11 @@ export class Inlet {
     this.worker.on('exit', () => this.fail(new Error('a reader ended without a word')));
   }
 
-  /** The next parcel, undefined when there is none within that time. What the reader failed of is thrown once all before it was handed out. */
+  /** The next parcel; undefined when there is none yet, after that time at the latest. What the reader failed of is thrown once all before it was handed out. */
   async next(waitMs: number): Promise<Parcel | undefined> {
     if (this.queue.length === 0 && !this.isAtEnd) {
       if (this.fault !== undefined) throw this.fault;
-      this.arrived = Promise.withResolvers();
-      await this.within(waitMs);
+      await this.arrived.sleep(waitMs);
     }
     for (let message = this.queue.shift(); message !== undefined; message = this.queue.shift()) {
       const parcel = this.open(message);
@@ -98,7 +97,7 @@ export class Inlet {
     if (message.kind === 'trouble') return this.tells.trouble(message.sentence);
     if (message.kind === 'failed') this.begun.reject(faultOf(message));
     this.queue.push(message);
-    this.arrived.resolve();
+    this.arrived.wake();
   }
 
   private open(message: Exclude<FromReader, { kind: 'opened' | 'ends' | 'trouble' }>): Parcel | undefined {
@@ -135,13 +134,7 @@ export class Inlet {
   private fail(error: Error): void {
     this.fault ??= error;
     this.begun.reject(error);
-    this.arrived.resolve();
-  }
-
-  private async within(waitMs: number): Promise<void> {
-    const late = new AbortController();
-    await Promise.race([this.arrived.promise, sleep(waitMs, undefined, { signal: late.signal }).catch(() => {})]);
-    late.abort();
+    this.arrived.wake();
   }
 
   private tell(message: ToReader): void {

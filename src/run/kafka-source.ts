@@ -9,6 +9,7 @@ import { openKafkaLog } from '../kafka/log.ts';
 import type { KafkaLog } from '../kafka/log.ts';
 import type { KafkaPartitionReader } from '../kafka/partition-queue.ts';
 import { InStep } from '../log/in-step.ts';
+import { Pause } from '../pause.ts';
 import type { Passed, Place, Source, SourceOrder, Start } from './source.ts';
 
 /** Offsets are told to the group this often at most. */
@@ -17,19 +18,19 @@ const TELL_MS = 5_000;
 const HELD_MS = 10_000;
 
 export async function openKafkaSource(order: SourceOrder, onTrouble: (sentence: string) => void): Promise<Source> {
-  const bell = new Bell(),
+  const arrived = new Pause(),
     { kafka } = order;
   const log = await openKafkaLog(order.log, topicsOf(order.places), {
     ...kafka.security,
     bufferBytes: kafka.bufferBytes,
-    onData: () => bell.ring(),
+    onData: () => arrived.wake(),
     onTrouble: once(onTrouble),
   });
   try {
     if (!kafka.allowFutureTimes) for (const topic of topicsOf(order.places)) await checkTimes(log, topic, order.fenceMs);
     const starts = await startsOf(log, order);
     const ends = order.untilEnd ? await endsOf(log, order.places, onTrouble) : undefined;
-    return new KafkaSource(log, order, starts, ends, bell, onTrouble);
+    return new KafkaSource(log, order, starts, ends, arrived, onTrouble);
   } catch (error) {
     await log.close();
     throw error;
@@ -44,7 +45,7 @@ class KafkaSource implements Source {
   private readonly log: KafkaLog;
   private readonly order: SourceOrder;
   private readonly readers: KafkaPartitionReader[];
-  private readonly bell: Bell;
+  private readonly arrived: Pause;
   private readonly onTrouble: (sentence: string) => void;
   private toldAt = -Infinity;
   private telling = false;
@@ -55,13 +56,13 @@ class KafkaSource implements Source {
     order: SourceOrder,
     starts: readonly Start[],
     ends: readonly number[] | undefined,
-    bell: Bell,
+    arrived: Pause,
     onTrouble: (sentence: string) => void,
   ) {
     this.log = log;
     this.order = order;
     this.starts = starts;
-    this.bell = bell;
+    this.arrived = arrived;
     this.onTrouble = onTrouble;
     this.readers = order.places.map(({ topic, partition, leaderEpoch }, i) =>
       log.reader({
@@ -81,7 +82,7 @@ class KafkaSource implements Source {
 
   async news(waitMs: number): Promise<void> {
     this.sayHeld();
-    await this.bell.heard(waitMs);
+    await this.arrived.sleep(waitMs);
   }
 
   private sayHeld(): void {
@@ -165,31 +166,6 @@ async function checkTimes(log: KafkaLog, topic: string, fenceMs: number): Promis
     `Topic '${topic}' takes records whose time lies up to ${after} ms ahead; the job trusts record times up to ${fenceMs} ms ahead (its fence).`,
     `Set ${AFTER}=${fenceMs} (or ${TYPE}=LogAppendTime) on the topic, or start with --allow-future-times.`,
   );
-}
-
-/** Rung when something came; whoever waits hears it, and a ring before the waiting counts. */
-class Bell {
-  private rung = false;
-  private wake: (() => void) | undefined;
-
-  ring(): void {
-    this.rung = true;
-    this.wake?.();
-  }
-
-  async heard(waitMs: number): Promise<void> {
-    if (!this.rung) {
-      await new Promise<void>((resolve) => {
-        const late = setTimeout(resolve, waitMs);
-        this.wake = () => {
-          clearTimeout(late);
-          resolve();
-        };
-      });
-      this.wake = undefined;
-    }
-    this.rung = false;
-  }
 }
 
 /** What is said again and again is told once, until something else is. */

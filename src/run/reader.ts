@@ -75,24 +75,29 @@ class Reader {
       }
       const parcel = parcels[number]!;
       parcel.clear();
-      try {
-        this.fill(parcel);
-      } catch (error) {
-        // What was read before the fault goes first.
-        if (parcel.pieces.length > 0) this.send(number, parcel);
-        else free.unshift(number);
-        this.pass(error);
-        continue;
-      }
-      if (parcel.pieces.length > 0) this.send(number, parcel);
+      const fault = this.fill(parcel),
+        hasRead = parcel.pieces.length > 0;
+      // What was read before a fault goes first.
+      if (hasRead) this.send(number, parcel);
       else free.unshift(number);
-      if (parcel.pieces.length > 0) await turn();
+      if (fault !== null) this.pass(fault.error);
+      else if (hasRead) await turn();
       else if (this.isIdle()) return;
       else await this.source.news(IDLE_MS);
     }
   }
 
-  private fill(parcel: OpenParcel): void {
+  /** What it failed of, if it did. */
+  private fill(parcel: OpenParcel): { readonly error: unknown } | null {
+    try {
+      this.read(parcel);
+      return null;
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  private read(parcel: OpenParcel): void {
     while (!parcel.isFull) {
       const step = this.source.step.next();
       if (step === undefined) return;

@@ -15,7 +15,6 @@ export class Entries {
   touched = 0;
   /** Entry + 1 at its home; 0 is empty. */
   #index: Int32Array | null = null;
-  #indexed = 0;
 
   constructor(capacity: number) {
     this.words = new Uint32Array(capacity * ENTRY_WORDS);
@@ -26,6 +25,7 @@ export class Entries {
   }
 
   append(id: Uint32Array, p: number, fingerprint: number): void {
+    if (this.#index !== null) throw new Error('an entry behind its index would not be found');
     const at = this.count * ENTRY_WORDS;
     if (at === this.words.length) this.#grow();
     const words = this.words;
@@ -49,8 +49,7 @@ export class Entries {
 
   /** FRESH: not here. `home` is lane a of the identity. */
   find(id: Uint32Array, p: number, fingerprint: number, home: number, hash: IdentityHash): number {
-    if (this.#indexed < this.count) this.#catchUp(hash);
-    const index = this.#index!,
+    const index = this.#index ?? this.#makeIndex(hash),
       mask = index.length - 1,
       words = this.words;
     const w0 = id[p]!,
@@ -73,18 +72,12 @@ export class Entries {
     this.words = words;
   }
 
-  #catchUp(hash: IdentityHash): void {
-    if (this.#index === null || this.count > this.#index.length * 0.6) {
-      this.#index = null;
-      // An hour that still grows would be indexed again and again, one that is full would waste memory.
-      const room = this.count * ENTRY_WORDS === this.words.length ? 2 : 4;
-      this.#index = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(32, this.count * room))));
-      this.#indexed = 0;
-    }
-    const index = this.#index,
+  /** Made once: what stands in parts does not grow. */
+  #makeIndex(hash: IdentityHash): Int32Array {
+    const index = new Int32Array(2 ** Math.ceil(Math.log2(Math.max(32, this.count * 2)))),
       mask = index.length - 1,
       homes = hash.a;
-    for (let from = this.#indexed; from < this.count; from += LANES) {
+    for (let from = 0; from < this.count; from += LANES) {
       const n = Math.min(LANES, this.count - from);
       hash.block(this.words, from * ENTRY_WORDS, ENTRY_WORDS, n);
       let sum = 0;
@@ -96,7 +89,7 @@ export class Entries {
         index[at] = from + i + 1;
       }
     }
-    this.#indexed = this.count;
+    return (this.#index = index);
   }
 }
 

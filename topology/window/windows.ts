@@ -62,8 +62,6 @@ export interface WindowStats {
   readonly rows: number;
   readonly keys: number;
   readonly bytes: number;
-  /** Of it, bytes of final windows that late events have touched: only a commit lets them go. */
-  readonly pendingBytes: number;
 }
 
 interface Table {
@@ -328,6 +326,13 @@ export class Windows {
     return rows;
   }
 
+  /** Bytes of final windows that late events have touched: only a commit lets them go. Asked at every parcel. */
+  get touchedBytes(): number {
+    let bytes = 0;
+    for (const w of this.cache) if (w.active) bytes += w.bytes;
+    return bytes;
+  }
+
   /** The end of the last window that is open, or null. */
   lastOpenEnd(): number | null {
     let last: number | null = null;
@@ -337,7 +342,6 @@ export class Windows {
 
   stats(): WindowStats {
     let bytes = this.keys.bytes,
-      pendingBytes = 0,
       openWindows = 0,
       storedWindows = 0;
     for (const [number, { memory }] of this.tables.entries()) {
@@ -345,7 +349,6 @@ export class Windows {
       for (const w of memory.values()) {
         bytes += w.bytes;
         if (!w.final) openWindows++;
-        else if (w.active) pendingBytes += w.bytes;
       }
     }
     return {
@@ -355,7 +358,6 @@ export class Windows {
       rows: this.rowsInMemory(),
       keys: this.keys.count,
       bytes,
-      pendingBytes,
     };
   }
 }

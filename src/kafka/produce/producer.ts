@@ -12,7 +12,7 @@ import { parseKafkaUrl } from '../address.ts';
 import { Cluster } from '../cluster.ts';
 import { meaningOf, NO_ERROR } from '../error-codes.ts';
 import { BrokerTrouble, unreachable } from '../faults.ts';
-import { backoffMs, Pause } from '../pause.ts';
+import { backoffMs, Pause } from '../../pause.ts';
 import { DESCRIBE_CONFIGS } from '../protocol/configs.ts';
 import type { Security } from '../security.ts';
 import { asWriter, outcomeOf, tooLarge, writeRefused } from './faults.ts';

@@ -41,24 +41,18 @@ export const PRODUCE: Api<ProduceRequest, readonly Produced[]> = {
     w.noTags();
   },
   read(r) {
-    const produced: Produced[] = [];
-    r.compactArray(() => {
-      const topic = r.compactString();
+    return r.partitions((topic) => {
+      const produced = { topic, partition: r.int32(), error: r.int16() };
+      // Base offset, append time, start of the log.
+      r.skip(24);
       r.compactArray(() => {
-        produced.push({ topic, partition: r.int32(), error: r.int16() });
-        // Base offset, append time, start of the log.
-        r.skip(24);
-        r.compactArray(() => {
-          r.int32();
-          r.compactNullableString();
-          r.skipTags();
-        });
+        r.int32();
         r.compactNullableString();
         r.skipTags();
       });
-      r.skipTags();
+      r.compactNullableString();
+      return produced;
     });
-    return produced;
   },
 };
 

@@ -69,17 +69,6 @@ export const OFFSET_COMMIT: Api<OffsetCommitRequest, readonly OffsetCommitAnswer
   },
   read(r) {
     r.int32();
-    return r
-      .compactArray(() => {
-        const topic = r.compactString();
-        const partitions = r.compactArray(() => {
-          const of = { topic, partition: r.int32(), error: r.int16() };
-          r.skipTags();
-          return of;
-        });
-        r.skipTags();
-        return partitions;
-      })
-      .flat();
+    return r.partitions((topic) => ({ topic, partition: r.int32(), error: r.int16() }));
   },
 };

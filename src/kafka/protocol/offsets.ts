@@ -49,18 +49,14 @@ export const LIST_OFFSETS: Api<ListOffsetsRequest, readonly OffsetAnswer[]> = {
   },
   read(r) {
     r.int32();
-    return r
-      .compactArray(() => {
-        const topic = r.compactString();
-        const partitions = r.compactArray(() => {
-          const of = { topic, partition: r.int32(), error: r.int16(), timestamp: r.int64(), offset: r.int64(), leaderEpoch: r.int32() };
-          r.skipTags();
-          return of;
-        });
-        r.skipTags();
-        return partitions;
-      })
-      .flat();
+    return r.partitions((topic) => ({
+      topic,
+      partition: r.int32(),
+      error: r.int16(),
+      timestamp: r.int64(),
+      offset: r.int64(),
+      leaderEpoch: r.int32(),
+    }));
   },
 };
 
@@ -96,19 +92,10 @@ export const OFFSET_FOR_LEADER_EPOCH: Api<EpochEndRequest, readonly EpochEnd[]> 
   },
   read(r) {
     r.int32();
-    return r
-      .compactArray(() => {
-        r.compactString();
-        const ends = r.compactArray(() => {
-          const error = r.int16();
-          r.int32();
-          const end = { error, leaderEpoch: r.int32(), endOffset: r.int64() };
-          r.skipTags();
-          return end;
-        });
-        r.skipTags();
-        return ends;
-      })
-      .flat();
+    return r.partitions(() => {
+      const error = r.int16();
+      r.int32();
+      return { error, leaderEpoch: r.int32(), endOffset: r.int64() };
+    });
   },
 };

@@ -90,6 +90,21 @@ export class Reader {
     return this.#items(this.uvarint() - 1, read);
   }
 
+  /** Topics of partitions, as nearly all answers have them, one after the other. */
+  partitions<T>(read: (topic: string) => T): T[] {
+    const topics = this.compactArray(() => {
+      const topic = this.compactString();
+      const found = this.compactArray(() => {
+        const of = read(topic);
+        this.skipTags();
+        return of;
+      });
+      this.skipTags();
+      return found;
+    });
+    return topics.flat();
+  }
+
   skip(length: number): void {
     this.#take(length);
   }

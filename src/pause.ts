@@ -1,5 +1,5 @@
 /** Waiting: a pause that can be ended early, and how long to wait before the n-th try (twice as long each time, with jitter, bounded). */
-import { randomUint32 } from '../clock.ts';
+import { randomUint32 } from './clock.ts';
 
 export interface Backoff {
   readonly firstMs: number;

@@ -15,7 +15,10 @@ export interface OutboxEntry {
   readonly body: Uint8Array;
 }
 
-/** Versions are epoch * 2^40 + checkpoint; below 2^53 they are exact doubles. */
+/** Versions are epoch * EPOCH + checkpoint; below 2^53 they are exact doubles. */
+export const EPOCH: number = 2 ** 40;
+export const epochOf = (version: number): number => Math.floor(version / EPOCH);
+
 export function outboxKey(version: number, n: number): Uint8Array {
   const key = Buffer.alloc(13);
   key[0] = 0x58;

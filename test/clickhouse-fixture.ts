@@ -7,6 +7,7 @@ import type { Client } from '../src/clickhouse/client.ts';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
 import type { Plan, PlanMeasure } from '../topology/plan.ts';
+import { changesLayout, insertTarget, rowsLayout } from '../topology/write/layout.ts';
 import { RowBinary } from '../topology/write/row-binary.ts';
 
 const measure = (name: string, kind: PlanMeasure['kind'], type: PlanMeasure['type'], scale = 0): PlanMeasure => ({
@@ -53,6 +54,9 @@ export interface Cell {
   readonly version: number;
   readonly corrected?: number;
 }
+/** What inserts of rows and of changes begin with. */
+export const ROWS_TARGET = insertTarget(rowsLayout(plan, plan.tables[0]!, 1)),
+  CHANGES_TARGET = insertTarget(changesLayout(plan, plan.tables[0]!, 1));
 export const HOUR = 3600;
 export const START = Date.UTC(2026, 0, 5) / 1000;
 export const cell = (o: Partial<Cell>): Cell => ({

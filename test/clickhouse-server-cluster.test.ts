@@ -13,7 +13,7 @@ import { checkServer } from '../src/clickhouse/server.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
 import { planViews } from '../src/clickhouse/views.ts';
 import { LAYOUTS, rowsLayout } from '../topology/write/layout.ts';
-import { START, cell, plan, progressBytes, rowBytes } from './clickhouse-fixture.ts';
+import { ROWS_TARGET, START, cell, plan, progressBytes, rowBytes } from './clickhouse-fixture.ts';
 import { startCluster } from './clickhouse-server-fixture.ts';
 import type { Server } from './clickhouse-server-fixture.ts';
 import { Place, sales } from './end-to-end-fixture.ts';
@@ -51,8 +51,8 @@ const count = async (c: Client, sql: string): Promise<number> =>
 
 test('all versions of a row meet on one shard, whichever server took them, and the newest wins', async () => {
   const sinks = nodes.map((node) => new Sink(node.admin));
-  for (let version = 1; version <= 6; version++) expect(await sinks[version % 2]!.insert(ROWS, cells(version), 60)).toBe(true);
-  expect(await sinks[0]!.insert(ROWS, cells(3), 60)).toBe(true);
+  for (let version = 1; version <= 6; version++) expect(await sinks[version % 2]!.insert(ROWS_TARGET, cells(version), 60)).toBe(true);
+  expect(await sinks[0]!.insert(ROWS_TARGET, cells(3), 60)).toBe(true);
   const [a, b] = [await count(first, `${ROWS}_local FINAL`), await count(second, `${ROWS}_local FINAL`)];
   expect([a + b, a > 5, b > a]).toEqual([60, true, true]);
   for (const c of [first, second]) {
@@ -73,7 +73,7 @@ test('while a shard is away nothing is acknowledged, and all of it is afterwards
   sink.onTrouble = (sentence) => troubles.push(sentence);
   await nodes[1]!.stop();
   let isDone = false;
-  const taken = sink.insert(ROWS, cells(9), 60).then((is) => (isDone = is));
+  const taken = sink.insert(ROWS_TARGET, cells(9), 60).then((is) => (isDone = is));
   while (troubles.length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
   expect([isDone, troubles[0]]).toEqual([false, expect.stringMatching(/a shard of its cluster cannot be reached/)]);
   await nodes[1]!.start();
@@ -210,14 +210,14 @@ test.skipIf(docker !== '')(
       const sink = new Sink(replicas.endpoints[0]!, { retryMsMax: 500 }),
         troubles: string[] = [];
       sink.onTrouble = (sentence) => troubles.push(sentence);
-      for (let version = 1; version <= 3; version++) expect(await sink.insert(ROWS, cells(version), 60)).toBe(true);
+      for (let version = 1; version <= 3; version++) expect(await sink.insert(ROWS_TARGET, cells(version), 60)).toBe(true);
       expect(await rows(two, 'SELECT count() AS n, sum(clicks) AS s FROM hourly_live')).toEqual([
         { n: '60', s: String(300 * 60 + (60 * 59) / 2) },
       ]);
       // The quorum of two is two: nothing is acknowledged while one is away.
       replicas.stop(1);
       let isDone = false;
-      const taken = sink.insert(ROWS, cells(4), 60).then((is) => (isDone = is));
+      const taken = sink.insert(ROWS_TARGET, cells(4), 60).then((is) => (isDone = is));
       while (troubles.length === 0) await new Promise((resolve) => setTimeout(resolve, 100));
       expect(isDone).toBe(false);
       replicas.start(1);

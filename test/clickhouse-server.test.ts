@@ -11,7 +11,7 @@ import type { Endpoint } from '../src/clickhouse/engine.ts';
 import { migrate } from '../src/clickhouse/schema.ts';
 import { checkServer } from '../src/clickhouse/server.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
-import { cell, plan, rowBytes, sleep } from './clickhouse-fixture.ts';
+import { ROWS_TARGET, cell, plan, rowBytes, sleep } from './clickhouse-fixture.ts';
 import { fakeServer, freePort, startServer, tlsFront } from './clickhouse-server-fixture.ts';
 import type { Server } from './clickhouse-server-fixture.ts';
 import { Place, sales } from './end-to-end-fixture.ts';
@@ -62,7 +62,7 @@ async function withClient<T>(endpoint: Endpoint, use: (client: ReturnType<typeof
 const insertOne = async (endpoint: Endpoint, o = {}): Promise<boolean> => {
   const sink = new Sink(endpoint, { retryMsMax: 5, ...o });
   try {
-    return await sink.insert(ROWS, rowBytes([cell({})]), 1);
+    return await sink.insert(ROWS_TARGET, rowBytes([cell({})]), 1);
   } finally {
     await sink.close();
   }
@@ -276,7 +276,7 @@ test('a password comes from a file, is read again when it changes, and is never 
   const endpoint = parseEndpoint(url, { TALLY_CLICKHOUSE_PASSWORD_FILE: file, TALLY_CLICKHOUSE_PASSWORD: 'no' });
   await checkServer(endpoint);
   const sink = new Sink(endpoint, { retryMsMax: 5 }),
-    one = (): Promise<boolean> => sink.insert(ROWS, rowBytes([cell({})]), 1);
+    one = (): Promise<boolean> => sink.insert(ROWS_TARGET, rowBytes([cell({})]), 1);
   expect(await one()).toBe(true);
   fs.writeFileSync(file, 'wrong-and-secret');
   expect(await fault(one())).toMatch(/^E_CLICKHOUSE_AUTH(?!.*wrong-and-secret)/);
@@ -373,7 +373,7 @@ test('a job counts as the writer and is verified as the reader, each with no mor
 test('rows of more months than ClickHouse takes in one insert as a rule are taken', async () => {
   const cells = Array.from({ length: 150 }, (_, i) => cell({ start: Date.UTC(2010, i, 1) / 1000, country: 'months' }));
   const sink = new Sink(server.admin, { retryMsMax: 5 });
-  expect(await sink.insert(ROWS, rowBytes(cells), cells.length)).toBe(true);
+  expect(await sink.insert(ROWS_TARGET, rowBytes(cells), cells.length)).toBe(true);
   expect(await server.ask(`SELECT count() AS n FROM tally.${ROWS} FINAL WHERE country = 'months'`)).toEqual([{ n: '150' }]);
   await sink.close();
 });

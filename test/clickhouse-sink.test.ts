@@ -8,7 +8,7 @@ import { OutboxDrain } from '../src/clickhouse/drain.ts';
 import { migrate } from '../src/clickhouse/schema.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
 import { encodeOutbox, outboxKey } from '../state/outbox.ts';
-import { START, cell, plan, progressBytes, rig, rowBytes } from './clickhouse-fixture.ts';
+import { ROWS_TARGET, START, cell, plan, progressBytes, rig, rowBytes } from './clickhouse-fixture.ts';
 import type { Rig } from './clickhouse-fixture.ts';
 
 let r: Rig;
@@ -181,7 +181,7 @@ test('lost answers, refusals before and after the insert, and broken requests ch
     drain.push(
       commit(
         version,
-        ['hourly_g1_rows', 50, rowBytes(cells)],
+        [ROWS_TARGET, 50, rowBytes(cells)],
         [books, 1, book],
         ['tally_progress_rows', 1, progressBytes(1, [[0, START + 3600, version]])],
       ),
@@ -224,7 +224,7 @@ test('unknown tables, other types and wrong passwords stop at once, each with it
     message: expect.stringMatching(/nocolumn/),
   });
   await expect(wrong.insert('hourly_g1_rows', byte(1), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE_AUTH' });
-  await expect(reads.insert('hourly_g1_rows', rowBytes([cell({})]), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE' });
+  await expect(reads.insert(ROWS_TARGET, rowBytes([cell({})]), 1)).rejects.toMatchObject({ code: 'E_CLICKHOUSE' });
   await Promise.all([sink.close(), wrong.close(), reads.close()]);
 });
 

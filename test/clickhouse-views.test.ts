@@ -5,7 +5,7 @@ import { checkInstance, dropJob } from '../src/clickhouse/instance.ts';
 import type { InstanceCheck } from '../src/clickhouse/instance.ts';
 import { migrate } from '../src/clickhouse/schema.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
-import { HOUR, START, cell, changeBytes, plan, progressBytes, rig, rowBytes } from './clickhouse-fixture.ts';
+import { CHANGES_TARGET, HOUR, ROWS_TARGET, START, cell, changeBytes, plan, progressBytes, rig, rowBytes } from './clickhouse-fixture.ts';
 import type { Cell, Rig } from './clickhouse-fixture.ts';
 
 let r: Rig, sink: Sink;
@@ -23,7 +23,7 @@ beforeEach(async () => {
   await dropJob(r.writer, plan.job);
   await migrate(r.writer, m);
 });
-const put = (cells: readonly Cell[]): Promise<boolean> => sink.insert('hourly_g1_rows', rowBytes(cells), cells.length);
+const put = (cells: readonly Cell[]): Promise<boolean> => sink.insert(ROWS_TARGET, rowBytes(cells), cells.length);
 const progress = (...to: [number, number, number][]): Promise<boolean> =>
   sink.insert('tally_progress_rows', progressBytes(2, to), to.length);
 const fault = async (p: Promise<unknown>): Promise<string> =>
@@ -102,7 +102,7 @@ test('a window is final when every shard is past it, and a shard without progres
   const finals = async (): Promise<number> => Number((await r.ask('SELECT count() AS n FROM hourly'))[0]!['n']);
   await put([cell({}), cell({ shard: 1, corrected: 1 }), cell({ start: START + HOUR }), cell({ start: START + 2 * HOUR })]);
   await sink.insert(
-    'hourly_changes_g1_rows',
+    CHANGES_TARGET,
     changeBytes([
       [1, cell({})],
       [1, cell({ start: START + HOUR })],
@@ -143,7 +143,7 @@ test('the changes add up to the final table', async () => {
     [3, after],
     [1, other],
   ]);
-  for (let i = 0; i < 2; i++) await sink.insert('hourly_changes_g1_rows', changes, 4);
+  for (let i = 0; i < 2; i++) await sink.insert(CHANGES_TARGET, changes, 4);
   await progress([0, START + HOUR, 2], [1, START + HOUR, 2]);
   const sums = 'SELECT country, sum(sign * clicks) AS clicks, toString(sum(sign * spend)) AS spend FROM hourly_changes GROUP BY country';
   expect(await r.ask(sums)).toEqual(await r.ask('SELECT country, clicks, toString(spend) AS spend FROM hourly'));

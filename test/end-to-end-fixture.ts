@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'vitest';
@@ -85,6 +85,14 @@ export class Place {
 
   path(...parts: string[]): string {
     return path.join(this.dir, ...parts);
+  }
+
+  write(name: string, text: string): void {
+    writeFileSync(this.path(name), text);
+  }
+
+  copy(from: string, to: string): void {
+    cpSync(from, to, { recursive: true });
   }
 
   /** Works in the folder, so that relative paths are relative to it. */

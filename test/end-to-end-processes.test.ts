@@ -87,7 +87,7 @@ test(
 test('a shard that another data directory has counted is refused, and so is what processes cannot share', { timeout: 60_000 }, async () => {
   const taken = await run('c', '1/4');
   expect(taken.status).not.toBe(0);
-  expect(taken.stderr).toMatch(told('E_STATE_TABLES'));
+  expect(taken.stderr).toMatch(told('E_STATE_LOST'));
   expect((await run('a', '0-1/8')).stderr).toMatch(told('E_STATE_SHARDS'));
   expect((await run('a', '0-1/4', '--finish')).stderr).toMatch(told('E_SHARDS'));
   const alone = await place.tally('run', place.job, '--contracts', place.contracts, '--log', place.log, '--data', 'd', '--shards', '1/4');

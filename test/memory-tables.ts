@@ -3,7 +3,7 @@
  * wins (an equal one: the last). `tables` gives the views over them in the shape in which the oracle asks.
  */
 import { createHash } from 'node:crypto';
-import { BOOKS, changesLayout, PROGRESS, QUARANTINE, rowsLayout } from '../topology/write/layout.ts';
+import { BOOKS, changesLayout, PROGRESS, QUARANTINE, rowsLayout, sentColumns } from '../topology/write/layout.ts';
 import type { TableLayout } from '../topology/write/layout.ts';
 import type { Plan } from '../topology/plan.ts';
 import { decodeOutbox } from '../state/outbox.ts';
@@ -39,7 +39,7 @@ export class MemoryTables {
     let n = 0;
     for (; !reader.done; n++) {
       const row: Decoded = {};
-      for (const c of layout.columns) row[c.name] = reader.read(c.type);
+      for (const c of sentColumns(layout)) row[c.name] = reader.read(c.type);
       const identity = layout.orderBy.map((c) => String(row[c])).join('\u0000'),
         before = rows.get(identity);
       if (before === undefined || (row['version'] as bigint) >= (before['version'] as bigint)) rows.set(identity, row);

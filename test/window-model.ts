@@ -7,7 +7,7 @@ import { Records } from '../topology/consume/records.ts';
 import { sourceInputs, whereKey } from '../topology/inputs.ts';
 import type { Plan, PlanMeasure, PlanTable } from '../topology/plan.ts';
 import { ZoneClock } from '../topology/window/zones.ts';
-import { changesLayout, rowsLayout } from '../topology/write/layout.ts';
+import { changesLayout, rowsLayout, sentColumns } from '../topology/write/layout.ts';
 import type { TableLayout } from '../topology/write/layout.ts';
 
 export interface TestEvent {
@@ -183,7 +183,7 @@ export function decodeRows(layout: TableLayout, body: Uint8Array): Decoded[] {
     if (name === 'Int64' || name === 'DateTime64') return view.getBigInt64(p - 8, true);
     throw new Error(`no decoder for ${type}`);
   };
-  while (p < body.length) out.push(Object.fromEntries(layout.columns.map((c) => [c.name, value(c.type)])));
+  while (p < body.length) out.push(Object.fromEntries(sentColumns(layout).map((c) => [c.name, value(c.type)])));
   return out;
 }
 

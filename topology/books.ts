@@ -46,10 +46,18 @@ export interface BooksOwner {
   readonly shard: number;
 }
 
-/** The rows of one partition's page; lines that were never used are left out. */
-export function encodePage(out: RowBinary, owner: BooksOwner, topic: string, partition: number, page: Page, version: number): void {
+/** The rows of one partition's page; lines that were never used are left out, unless an owner before may have used them. */
+export function encodePage(
+  out: RowBinary,
+  owner: BooksOwner,
+  topic: string,
+  partition: number,
+  page: Page,
+  version: number,
+  isWhole: boolean = false,
+): void {
   for (const [i, line] of LINES.entries()) {
-    if (page[i] === 0 && i !== READ) continue;
+    if (page[i] === 0 && i !== READ && !isWhole) continue;
     out.string(owner.job);
     out.u32(owner.generation);
     out.u16(owner.shard);

@@ -6,7 +6,20 @@ const JOB = /^[a-z][a-z0-9-]*$/;
 const NAME_LENGTH_MAX = 64;
 
 /** Columns that every table has beside dimensions and measures. */
-const TAKEN = ['window_start', 'window_end', 'shard', 'version', 'state', 'op', 'sign', 'cause', 'changed_at', 'corrected'];
+const TAKEN = [
+  'window_start',
+  'window_end',
+  'shard',
+  'version',
+  'state',
+  'op',
+  'sign',
+  'cause',
+  'changed_at',
+  'corrected',
+  'epoch',
+  'is_deleted',
+];
 /** Tally makes `<table>_live`, `<table>_changes` and `<table>_g1_rows` beside each table. */
 const TAKEN_SUFFIX = /_(live|changes|rows)$/;
 

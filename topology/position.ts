@@ -7,6 +7,7 @@
  */
 import { LINES, newPage } from './books.ts';
 import type { Page } from './books.ts';
+import { EPOCH } from '../state/outbox.ts';
 
 export interface PartitionPosition {
   readonly source: number;
@@ -35,13 +36,15 @@ export interface Position {
   committedAt: number;
   /** Every row of open windows was written with this commit or before: the live tables stand where the offsets do. */
   isWhole: boolean;
+  /** The epoch for which the tables have nothing any more of what an owner before wrote too much; 0: not known. */
+  settled: number;
   readonly partitions: PartitionPosition[];
 }
 
 export const POSITION_KEY: Uint8Array = Buffer.from('P');
 export const POSITION_FORMAT = 2;
-/** epoch * 2^40: the epoch of a state that was never taken over is 1. */
-export const FIRST_VERSION = 2 ** 40;
+/** The epoch of a state that was never taken over is 1. */
+export const FIRST_VERSION = EPOCH;
 
 export function freshPosition(topics: readonly { source: number; topic: string; partitions: readonly number[] }[]): Position {
   return {
@@ -51,6 +54,7 @@ export function freshPosition(topics: readonly { source: number; topic: string; 
     watermark: -1,
     committedAt: 0,
     isWhole: true,
+    settled: 0,
     partitions: topics.flatMap(({ source, topic, partitions }) =>
       partitions.map((partition) => ({
         source,
@@ -82,6 +86,7 @@ export function decodePosition(value: Uint8Array): Position {
     watermark: p.watermark,
     committedAt: p.committedAt,
     isWhole: p.isWhole,
+    settled: p.settled ?? 0,
     partitions: p.partitions.map((x) => {
       const page = newPage();
       page.set((x.page as unknown as number[]).slice(0, LINES.length));

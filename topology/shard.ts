@@ -16,7 +16,7 @@ import { Windows } from './window/windows.ts';
 import { insertTarget, PROGRESS } from './write/layout.ts';
 import { Quarantine } from './write/quarantine.ts';
 import { RowBinary } from './write/row-binary.ts';
-import { encodeOutbox, outboxKey } from '../state/outbox.ts';
+import { encodeOutbox, EPOCH, epochOf, outboxKey } from '../state/outbox.ts';
 import type { Store } from '../state/store.ts';
 
 const PROGRESS_TARGET = insertTarget(PROGRESS);
@@ -54,6 +54,9 @@ export class Shard {
   private verdict = new Uint8Array(0);
   private late = new Uint8Array(0);
   private readonly dirty = new Set<PartitionPosition>();
+  /** Windows whose rows the next commit writes again, and whether it writes the books whole. */
+  private again: { readonly table: number; readonly start: number }[] = [];
+  private isTakeOver = false;
   private readonly rows = new RowBinary();
   /** Records since the last commit. */
   pendingRecords = 0;
@@ -152,10 +155,31 @@ export class Shard {
     this.dirty.add(p);
   }
 
+  /**
+   * From now on this state is the shard, under a later epoch than any before. What the tables have of the epochs before, past the last
+   * commit here, counts no more: the next commit says again where the shard stands, and writes the windows given, and all books, again.
+   */
+  takeOver(epoch: number): void {
+    if (epoch <= epochOf(this.position.version)) throw new Error(`epoch ${epoch} is not past version ${this.position.version}`);
+    this.position.version = epoch * EPOCH;
+    this.position.isWhole = false;
+    this.isTakeOver = true;
+    for (const p of this.position.partitions) this.dirty.add(p);
+  }
+
+  /** The tables have lost rows of these windows: the next commit writes them again. `isSettled`: for the last time. */
+  writeAgain(windows: readonly { readonly table: number; readonly start: number }[], isSettled: boolean): void {
+    this.again.push(...windows);
+    if (!isSettled) return;
+    this.position.settled = epochOf(this.position.version);
+    for (const p of this.position.partitions) this.dirty.add(p);
+  }
+
   /** True when a commit would change anything. */
   needsCommit(order: CommitOrder): boolean {
     return (
       this.position.version === FIRST_VERSION ||
+      this.again.length > 0 ||
       this.dirty.size > 0 ||
       order.acknowledged.keys.length > 0 ||
       this.watermark(order) > this.position.watermark ||
@@ -191,7 +215,8 @@ export class Shard {
       boundary: this.dedup.boundary(),
       version,
       changedAt: order.nowMs,
-      provisional: order.provisional,
+      provisional: order.provisional || this.isTakeOver || this.again.length > 0,
+      again: this.again,
       batch,
       emit,
     });
@@ -209,6 +234,8 @@ export class Shard {
     batch.put(POSITION_KEY, encodePosition(position));
     o.store.commit(batch);
     this.dirty.clear();
+    this.again = [];
+    this.isTakeOver = false;
     this.pendingRecords = 0;
     return written;
   }
@@ -226,7 +253,7 @@ export class Shard {
     const owner = { job: this.o.plan.job, generation: this.o.generation, shard: this.o.shard };
     for (const p of this.dirty) {
       assertBalanced(p.page, `${p.topic}/${p.partition}`);
-      encodePage(this.rows, owner, p.topic, p.partition, p.page, version);
+      encodePage(this.rows, owner, p.topic, p.partition, p.page, version, this.isTakeOver);
     }
     const rows = this.rows.rows;
     emit(BOOKS_TARGET, rows, this.rows.take());

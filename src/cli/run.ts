@@ -1,6 +1,6 @@
 /** `tally run`: counts a job's topics from the log into ClickHouse, until it is told to stop or the log's end. */
 import { loadConfig } from '../config/load.ts';
-import { clickhouseVariables, kafkaSettings, loopBounds } from '../config/parts.ts';
+import { clickhouseVariables, kafkaSettings, loopBounds, snapshotOrder } from '../config/parts.ts';
 import type { Config } from '../config/schema.ts';
 import { nowMs } from '../clock.ts';
 import { runJob } from '../run/supervisor.ts';
@@ -63,6 +63,8 @@ async function count(args: Args, config: Config, lines: LogLines): Promise<numbe
         clickhouse: config.clickhouse.url,
         contracts: config.contracts,
         shards: config.shards,
+        snapshots: snapshotOrder(config),
+        takeover: { delayMs: config.takeover.delay, settleMs: config.takeover.settle },
         untilEnd: config.untilEnd,
         finish: config.finish,
         commitEvents: config.commit.events,

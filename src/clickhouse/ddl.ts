@@ -4,7 +4,7 @@
  * shard, where the newest wins.
  */
 import { createHash } from 'node:crypto';
-import { BOOKS, PROGRESS } from '../../topology/write/layout.ts';
+import { BOOKS, EPOCHS, PROGRESS } from '../../topology/write/layout.ts';
 import type { TableLayout } from '../../topology/write/layout.ts';
 import { identifier, literal } from './client.ts';
 import type { Cluster } from './cluster.ts';
@@ -17,7 +17,8 @@ export const isOurs = (comment: string): boolean => comment === MARK || comment.
 export const partitionKey = (layout: TableLayout): string => (layout.partitionBy === null ? '' : `toYYYYMM(${layout.partitionBy})`);
 export const localName = (name: string): string => `${name}_local`;
 
-const columnsOf = (layout: TableLayout): string => layout.columns.map((c) => `${identifier(c.name)} ${c.type}`).join(', ');
+const columnsOf = (layout: TableLayout): string =>
+  layout.columns.map((c) => `${identifier(c.name)} ${c.type}${c.default === undefined ? '' : ` DEFAULT ${c.default}`}`).join(', ');
 const onCluster = (cluster: Cluster | undefined): string => (cluster?.replicated === true ? ` ON CLUSTER ${identifier(cluster.name)}` : '');
 
 /**
@@ -28,7 +29,7 @@ export function tableDdl(layout: TableLayout, cluster?: Cluster): string {
     isReplicated = cluster?.replicated === true;
   return (
     `CREATE TABLE IF NOT EXISTS ${cluster === undefined ? layout.name : localName(layout.name)}${onCluster(cluster)} (${columnsOf(layout)}) ` +
-    `ENGINE = ${isReplicated ? 'Replicated' : ''}ReplacingMergeTree(version)${partition} ` +
+    `ENGINE = ${isReplicated ? 'Replicated' : ''}ReplacingMergeTree(${layout.newest})${partition} ` +
     `ORDER BY (${layout.orderBy.map(identifier).join(', ')}) ` +
     `SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ` +
     `${isReplicated ? 'replicated' : 'non_replicated'}_deduplication_window = 0 COMMENT '${MARK}'`
@@ -45,7 +46,7 @@ export function distributedDdl(layout: TableLayout, cluster: Cluster): string {
 /** Books and progress of one of the job's shards stay together: one block, so that no reader sees half a page. */
 export function shardingKey(layout: TableLayout): string {
   const columns =
-    layout.name === BOOKS.name || layout.name === PROGRESS.name
+    layout.name === BOOKS.name || layout.name === PROGRESS.name || layout.name === EPOCHS.name
       ? ['job', 'generation', 'shard']
       : layout.orderBy.filter((name) => name !== 'version' && name !== 'op');
   return `cityHash64(${columns.map(identifier).join(', ')})`;

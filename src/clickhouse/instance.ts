@@ -3,7 +3,8 @@
  * another state has filled, nor left out of tables that were put back to an older day. And the way out: a job's tables dropped whole.
  */
 import { TallyError } from '../errors.ts';
-import { BOOKS, PROGRESS, QUARANTINE } from '../../topology/write/layout.ts';
+import { BOOKS, EPOCHS, PROGRESS, QUARANTINE } from '../../topology/write/layout.ts';
+import { epochOf } from '../../state/outbox.ts';
 import { command, identifier, literal, rows } from './client.ts';
 import type { Client } from './client.ts';
 import { isOurs } from './ddl.ts';
@@ -18,6 +19,7 @@ export interface InstanceCheck {
   /** The shards whose state is here; others may run elsewhere. */
   readonly states: readonly ShardState[];
 }
+type Which = Pick<InstanceCheck, 'job' | 'generation'>;
 export interface ShardState {
   readonly shard: number;
   /** Nothing was ever committed. */
@@ -58,7 +60,7 @@ interface ProgressRow {
   readonly version: string;
 }
 
-async function progressOf(client: Client, o: InstanceCheck): Promise<ProgressRow[]> {
+export async function progressOf(client: Client, o: Which): Promise<ProgressRow[]> {
   return rows<ProgressRow>(
     client,
     `SELECT shard, shards, instance, version FROM ${PROGRESS.name} FINAL WHERE job = ${literal(o.job)} AND generation = ${o.generation} ORDER BY shard`,
@@ -69,7 +71,10 @@ function checkShard(o: InstanceCheck, row: ProgressRow): void {
   const { shard } = row,
     version = Number(row.version),
     state = o.states.find((s) => s.shard === shard);
-  if (state !== undefined && row.instance !== o.instance) refuse(o, `those of shard ${shard} were filled from another data directory`);
+  // What the owner before has written goes with the first rows of a later epoch.
+  const isBefore = state !== undefined && epochOf(version) < epochOf(state.version);
+  if (state !== undefined && row.instance !== o.instance && !isBefore)
+    refuse(o, `those of shard ${shard} were filled from another data directory`);
   if (row.shards !== o.shards || shard >= o.shards) refuse(o, `they were filled by ${row.shards} shard(s), the state has ${o.shards}`);
   if (state === undefined) return;
   if (state.fresh) refuse(o, 'the state is new, but the tables are not');
@@ -127,7 +132,7 @@ export async function dropJob(client: Client, job: string): Promise<boolean> {
   const forget = async ({ name }: { name: string }): Promise<void> => {
     if (existing.has(name)) await command(client, `ALTER TABLE ${name} DELETE WHERE job = ${literal(job)}`, { mutations_sync: '1' });
   };
-  await Promise.all([BOOKS, QUARANTINE, PROGRESS].map(forget));
+  await Promise.all([BOOKS, QUARANTINE, PROGRESS, EPOCHS].map(forget));
   await forget(REGISTRY);
   return mine.length > 0;
 }

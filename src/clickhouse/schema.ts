@@ -38,6 +38,7 @@ export const REGISTRY: TableLayout = {
     { name: 'version', type: 'UInt64' },
   ],
   orderBy: ['table_name'],
+  newest: 'version',
   partitionBy: null,
 };
 
@@ -261,7 +262,7 @@ function checkTable(existing: ReadonlyMap<string, Existing>, columns: Columns, l
   const table = existing.get(name);
   if (table === undefined) return;
   if (!/^(Shared|Replicated)?ReplacingMergeTree$/.test(table.engine)) wrong(name, `it is a ${table.engine}, not a ReplacingMergeTree`);
-  if (!table.engine_full.includes('version)')) wrong(name, 'its version column is another');
+  if (!table.engine_full.includes(`${layout.newest})`)) wrong(name, `its rows are not replaced by ${layout.newest}`);
   if (bare(table.sorting_key) !== layout.orderBy.join(', '))
     wrong(name, `it is ordered by (${bare(table.sorting_key)}), not by (${layout.orderBy.join(', ')})`);
   if (bare(table.partition_key) !== partitionKey(layout)) wrong(name, `it is partitioned by ${bare(table.partition_key) || 'nothing'}`);

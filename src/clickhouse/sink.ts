@@ -22,6 +22,8 @@ const SETTINGS = Object.entries(INSERT_SETTINGS)
   .join('');
 
 export interface SinkOptions {
+  /** A condition that each insert carries: where other processes may have taken over what this one writes. */
+  readonly fence?: string;
   readonly requestMs?: number;
   readonly retryMsMax?: number;
 }
@@ -84,8 +86,9 @@ export class Sink {
 
   /** Acknowledged is: it says that it wrote as many rows as were sent. */
   private async post(target: string, parts: readonly Uint8Array[], rows: number): Promise<void> {
+    const { fence } = this.o;
     const { writtenRows } = await this.wire.insert(
-      `INSERT INTO ${target} FORMAT RowBinary`,
+      `INSERT INTO ${target} ${fence === undefined ? '' : `SELECT * FROM input() WHERE ${fence} `}FORMAT RowBinary`,
       `${SETTINGS}&log_comment=tally%20${rows}%20rows`,
       parts,
     );

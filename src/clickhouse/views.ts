@@ -8,7 +8,7 @@
  * Sums over the shards are made in 128 bits and must fit into 64: else the query fails, where a plain sum would wrap in silence.
  */
 import type { Plan, PlanMeasure, PlanTable } from '../../topology/plan.ts';
-import { AUDIT, BOOKS, PROGRESS, QUARANTINE, changesTable, rowsTable } from '../../topology/write/layout.ts';
+import { AUDIT, BOOKS, EPOCHS, PROGRESS, QUARANTINE, changesTable, rowsTable } from '../../topology/write/layout.ts';
 import type { TableLayout } from '../../topology/write/layout.ts';
 import { identifier, literal } from './client.ts';
 
@@ -31,9 +31,10 @@ export function planViews(plan: Plan, generation: number, shards: number): View[
 /** Tally's own tables without their inner columns. */
 export const SHARED_VIEWS: readonly View[] = [
   plain('tally_books', BOOKS, ['version']),
-  plain('tally_quarantine', QUARANTINE, ['version']),
+  plain('tally_quarantine', QUARANTINE, ['version', 'is_deleted']),
   plain('tally_audit', AUDIT, ['version']),
   plain('tally_progress', PROGRESS, []),
+  plain('tally_epochs', EPOCHS, ['version']),
 ];
 
 function plain(name: string, layout: TableLayout, without: readonly string[]): View {

@@ -7,6 +7,8 @@ const GROUPS: Readonly<Record<string, string>> = {
   commit: 'When it is committed',
   memory: 'What may wait',
   stop: 'How it stops',
+  snapshots: 'Copies of the state',
+  takeover: 'When a shard changes hands',
   clickhouse: 'ClickHouse',
   kafka: 'Kafka',
   http: 'Metrics and health',

@@ -19,6 +19,10 @@ export function loopBounds({ commit, memory, stop }: Config): LoopBounds {
   };
 }
 
+export function snapshotOrder({ snapshots }: Config): { dir: string; everyMs: number } | undefined {
+  return snapshots.dir === undefined ? undefined : { dir: snapshots.dir, everyMs: snapshots.every };
+}
+
 /** What is beside the URL of ClickHouse, as the variables that its client reads: those that a configuration file gave. */
 export function clickhouseVariables(config: Config): Record<string, string> {
   const files = SETTINGS.filter((s) => /^clickhouse\..*File$/.test(s.name));

@@ -20,6 +20,12 @@ export function checkRules(config: Config, origins: Origins): void {
       `${name('stop.drain')} is longer than ${name('stop.within')}`,
       'a stop within that time cannot wait longer than it',
     );
+  if (config.snapshots.dir !== undefined && config.clickhouse.url === undefined)
+    throw usage(
+      'E_USAGE',
+      `${name('snapshots.dir')} goes with ${name('clickhouse.url')}: the embedded ClickHouse lies in the data directory, and is lost with it`,
+      `copy the whole data directory while no run is on; or write to a server: ${name('clickhouse.url')} URL`,
+    );
   for (const secret of ['clickhouse.password', 'kafka.tls.keyPassphrase', 'kafka.sasl.password', 'kafka.sasl.token'])
     if (isGiven(origins, secret) && isGiven(origins, `${secret}File`))
       throw usage('E_CONFIG', `both ${name(secret)} and ${name(`${secret}File`)} are given`, 'give one of them');

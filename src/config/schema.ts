@@ -69,6 +69,25 @@ const stop = group({
   ),
 });
 
+const snapshots = group({
+  dir: file({
+    help: 'copies of the state are kept here, for a lost disk: somewhere that outlives it, and that all processes of the job see',
+    flag: 'snapshots',
+    placeholder: 'DIR',
+  }),
+  every: span({ help: 'how often one is taken' }, '1s', '7d', '10m'),
+});
+
+const takeover = group({
+  delay: span({ help: 'an owner that says nothing is waited for this long before its shard is taken over' }, '0s', '1h', '30s'),
+  settle: span(
+    { help: 'after a take-over: how long an insert of the owner before may be on its way; what it wrote is taken away once more then' },
+    '1s',
+    '1h',
+    '90s',
+  ),
+});
+
 const clickhouse = group({
   url: url({
     help: 'a ClickHouse server (http://user@host:8123/database) in place of the embedded one',
@@ -140,5 +159,5 @@ const logs = group({
   ),
 });
 
-export const CONFIG = z.strictObject({ ...input, commit, memory, stop, clickhouse, kafka, http, logs });
+export const CONFIG = z.strictObject({ ...input, commit, memory, stop, snapshots, takeover, clickhouse, kafka, http, logs });
 export type Config = z.output<typeof CONFIG>;

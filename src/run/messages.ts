@@ -1,4 +1,5 @@
 /** What supervisor and workers tell each other. Plain data only: it crosses a thread. */
+import type { WindowName } from '../clickhouse/epochs.ts';
 import type { Rejection } from '../../topology/batch.ts';
 import type { Contract } from '../../topology/contract/model.ts';
 import type { ParcelColumns, Piece } from '../../topology/parcel.ts';
@@ -51,6 +52,25 @@ export interface WorkerOrder {
   readonly bounds: LoopBounds;
   /** How many shards of this process share the bounds. */
   readonly sharers: number;
+  /** Other processes write to the same tables: a state may come from another data directory, and inserts are fenced. */
+  readonly isShared: boolean;
+  readonly snapshots: SnapshotOrder | null;
+}
+export interface SnapshotOrder {
+  readonly dir: string;
+  readonly everyMs: number;
+  /** Whoever has the shard next goes on from there. */
+  readonly atEnd: boolean;
+}
+/** Under which epoch a shard's rows are written, and what that begins with. */
+export interface Owned {
+  readonly epoch: number;
+  /** It was another owner's, or was claimed anew. */
+  readonly takesOver: boolean;
+  /** Nothing of an owner before can be in the tables any more. */
+  readonly isSettled: boolean;
+  /** Windows that the tables have lost rows of. */
+  readonly windows: readonly WindowName[];
 }
 export interface PartitionStatus {
   readonly topic: string;
@@ -66,7 +86,13 @@ export interface PartitionStatus {
 export interface ShardStatus {
   readonly shard: number;
   readonly fresh: boolean;
+  /** The data directory that the state belongs to. */
+  readonly owner: string;
   readonly version: number;
+  /** The epoch that the tables are clean for; 0: not known. */
+  readonly settled: number;
+  /** When the newest snapshot was taken; 0: none by this run. */
+  readonly snapshotAt: number;
   readonly acknowledged: number;
   readonly watermark: number;
   readonly maxTime: number;
@@ -94,7 +120,10 @@ export interface Told {
   readonly stack: string;
 }
 export type ToWorker =
-  | { readonly kind: 'go'; readonly clickhouse: ClickHouseEndpoint }
+  /** `owned`: by shard, where other processes write too. */
+  | { readonly kind: 'go'; readonly clickhouse: ClickHouseEndpoint; readonly owned: ReadonlyMap<number, Owned> }
+  /** The tables have lost rows of these windows, for the last time: nothing of an owner before can come in any more. */
+  | { readonly kind: 'settled'; readonly shard: number; readonly windows: readonly WindowName[] }
   | { readonly kind: 'endpoint'; readonly clickhouse: ClickHouseEndpoint }
   /** All shards have read everything: windows up to here become final in each of them. */
   | { readonly kind: 'finish'; readonly at: number }

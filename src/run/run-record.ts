@@ -71,6 +71,12 @@ export class RunRecord {
     this.data.audit.append('log.gap', this.job, { shard, topic, partition, resumed_at: offset, what: sentence });
   }
 
+  /** The shard was another owner's, or its state came from elsewhere: what it had past this commit is counted again from the log. */
+  taken(shard: number, epoch: number, { version, owner, partitions }: ShardStatus): void {
+    const offsets = Object.fromEntries(partitions.map((p) => [`${p.topic}/${p.partition}`, p.offset]));
+    this.data.audit.append('shard.taken', this.job, { shard, epoch, fork: version, from_instance: owner, offsets_from: offsets });
+  }
+
   send(endpoint: ClickHouseEndpoint): Promise<void> {
     return sendAudit(this.data, endpoint);
   }

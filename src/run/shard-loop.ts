@@ -30,6 +30,8 @@ export interface LoopOptions {
   readonly sharers: number;
   /** With `finish`: waits until all shards have read everything; given the end of this one's last window, the last of them all. */
   readonly agree: (lastEnd: number) => Promise<number>;
+  /** When nothing of an owner before can be in the tables any more; null: nothing can be. */
+  readonly settled: Promise<void> | null;
 }
 
 export class ShardLoop {
@@ -130,9 +132,12 @@ export class ShardLoop {
   private async end(): Promise<void> {
     const { drain, shard, inlet } = this.o;
     let finishAt: number | null = null;
+    if (this.o.settled !== null && !this.stopping) {
+      this.commit(true, false);
+      await Promise.race([this.o.settled, this.stopped.promise]);
+    }
     if (this.o.finish && !this.stopping) {
       // The others may take a while yet; what this one has read is safe and shown meanwhile.
-      this.commit(true, false);
       finishAt = await Promise.race([this.o.agree(shard.lastEnd()), this.stopped.promise]);
     }
     this.commit(false, true, finishAt);

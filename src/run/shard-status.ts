@@ -13,6 +13,8 @@ const NONE = new Durations();
 export interface Watched {
   readonly index: number;
   readonly fresh: boolean;
+  readonly owner: string;
+  readonly snapshotAt: number;
   readonly store: Store;
   readonly shard: Shard;
   readonly inlet: Inlet;
@@ -27,6 +29,9 @@ export function shardStatus(w: Watched): ShardStatus {
   return {
     shard: w.index,
     fresh: w.fresh,
+    owner: w.owner,
+    snapshotAt: w.snapshotAt,
+    settled: position.settled,
     version: position.version,
     acknowledged: position.acknowledged,
     watermark: position.watermark,

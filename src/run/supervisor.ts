@@ -2,17 +2,18 @@
  * One run of a job: takes the data directory, starts ClickHouse and the workers, makes sure that state and tables belong together,
  * keeps the record, and ends everything in order. It counts nothing itself.
  */
-import { Worker } from 'node:worker_threads';
 import { availableParallelism } from 'node:os';
 import { LINES } from '../../topology/books.ts';
 import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
+import { checkServer } from '../clickhouse/server.ts';
 import type { Shards } from '../config/values.ts';
 import { TallyError, usage } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
 import { openKafkaLog } from '../kafka/log.ts';
 import { openLog } from '../log/segments.ts';
-import type { FromWorker, LoopBounds, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
-import { faultOf } from './faults.ts';
+import { Crew } from './crew.ts';
+import type { Team } from './crew.ts';
+import type { LoopBounds, Owned, ShardStatus, SnapshotOrder } from './messages.ts';
 import type { RunObserver } from './observer.ts';
 import { forgetState, GENERATION, jobDir, shardsOnDisk } from './places.ts';
 import { loadJob } from './load-job.ts';
@@ -23,12 +24,13 @@ import { connect, fitTables } from './tables.ts';
 import type { Connected } from './tables.ts';
 import { RunRecord } from './run-record.ts';
 import type { StopSignal } from './signals.ts';
-import type { Beginning, KafkaSettings, Passed } from './source.ts';
+import { Ownership } from './ownership.ts';
+import type { Beginning, KafkaSettings } from './source.ts';
 import { writeStatus } from './status-file.ts';
 import { startProgress } from '../cli/progress.ts';
 
-/** Who has been told to stop and doesn't is ended after this time. */
-const END_MS = 10_000;
+/** ClickHouse was away when it was to be asked. */
+const SETTLE_AGAIN_MS = 5_000;
 
 export interface RunOptions {
   readonly job: string;
@@ -41,6 +43,8 @@ export interface RunOptions {
   readonly clickhouse: string | undefined;
   readonly contracts: string | undefined;
   readonly shards: Shards | undefined;
+  readonly snapshots: Omit<SnapshotOrder, 'atEnd'> | undefined;
+  readonly takeover: Takeover;
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
@@ -51,6 +55,12 @@ export interface RunOptions {
   readonly showsProgress: boolean;
   readonly observer: RunObserver;
   readonly warn: (sentence: string) => void;
+}
+export interface Takeover {
+  /** An owner that says nothing is waited for this long. */
+  readonly delayMs: number;
+  /** After this time no insert of an owner before can be on its way. */
+  readonly settleMs: number;
 }
 export interface RunSummary {
   readonly job: string;
@@ -132,124 +142,230 @@ async function runIn(
   o: RunOptions,
   loaded: LoadedJob,
   topics: Record<string, number>,
-  { count: shards, owned }: Slices,
+  slices: Slices,
   stop: StopSignal,
 ): Promise<RunSummary> {
-  const crew = new Crew(
-    {
+  const run = new Run(data, o, loaded, topics, slices, stop);
+  stop.onStop(() => run.stop());
+  try {
+    await run.begin();
+    return await run.count();
+  } finally {
+    await run.end();
+  }
+}
+
+/** One run, from the first state that is opened to the last. */
+class Run {
+  private readonly data: DataDir;
+  private readonly o: RunOptions;
+  private readonly loaded: LoadedJob;
+  private readonly slices: Slices;
+  private readonly signal: StopSignal;
+  private readonly crew: Crew;
+  private teams: readonly Team[] = [];
+  private opened: readonly ShardStatus[] = [];
+  private tables: Connected | undefined;
+  private ownership: Ownership | undefined;
+  private owned: ReadonlyMap<number, Owned> = new Map();
+  private record: RunRecord | undefined;
+  private onStatus: (shards: readonly ShardStatus[]) => void = () => {};
+  private settling: NodeJS.Timeout | undefined;
+
+  constructor(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Record<string, number>, slices: Slices, signal: StopSignal) {
+    this.data = data;
+    this.o = o;
+    this.loaded = loaded;
+    this.slices = slices;
+    this.signal = signal;
+    const { kafka, from, untilEnd, finish, commitEvents, bounds, snapshots } = o;
+    this.crew = new Crew(
+      {
+        plan: loaded.plan,
+        planDigest: loaded.digest,
+        contracts: loaded.contracts,
+        generation: GENERATION,
+        instance: data.instance,
+        hashKey: [randomUint32(), randomUint32()],
+        shards: slices.count,
+        dataDir: o.data,
+        log: o.log,
+        kafka,
+        from,
+        topics,
+        untilEnd,
+        finish,
+        commitEvents,
+        bounds,
+        sharers: slices.owned.length,
+        isShared: o.clickhouse !== undefined,
+        snapshots: snapshots === undefined ? null : { ...snapshots, atEnd: false },
+      },
+      {
+        warn: o.warn,
+        status: (shards) => this.onStatus(shards),
+        ended: (shards) => o.observer.ended(shards),
+        passed: (shard, passed) => {
+          o.warn(`${passed.sentence} Counting goes on at offset ${passed.offset}, on the record.`);
+          this.record?.passed(shard, passed);
+        },
+      },
+    );
+  }
+
+  /** States and tables are there and belong together. Where others write too, the tables come first: they say whose a shard is. */
+  async begin(): Promise<void> {
+    const { o, loaded, data, slices } = this,
+      { plan } = loaded;
+    if (o.clickhouse !== undefined) {
+      this.tables = await this.connected();
+      await checkServer(this.tables.endpoint);
+      this.ownership = this.own(this.tables);
+      for (const shard of slices.owned) await this.ownership.prepare(shard, false);
+    }
+    this.teams = deal(slices.owned, availableParallelism()).map((owned) => this.crew.open(owned));
+    await Promise.race([Promise.all(this.teams.map((team) => team.opened)), this.crew.late]);
+    this.opened = this.crew.latest;
+    o.observer.opened(this.opened);
+    this.tables ??= await this.connected();
+    const states = this.opened.filter((s) => this.ownership?.takes.has(s.shard) !== true);
+    await fitTables(this.tables, { plan, generation: GENERATION, shards: slices.count, instance: data.instance }, states);
+    const owned = new Map<number, Owned>();
+    if (this.ownership !== undefined) for (const s of this.opened) owned.set(s.shard, await this.ownership.take(s));
+    this.owned = owned;
+    o.observer.fits();
+  }
+
+  private async connected(): Promise<Connected> {
+    const { o } = this,
+      tables = await connect(o.clickhouse, o.data, o.warn, () => this.signal.stop());
+    tables.onEndpoint((clickhouse) => this.crew.tell({ kind: 'endpoint', clickhouse }));
+    return tables;
+  }
+
+  private own(tables: Connected): Ownership {
+    const { o, loaded, data, slices } = this;
+    return new Ownership({
+      endpoint: tables.endpoint,
       plan: loaded.plan,
       planDigest: loaded.digest,
-      contracts: loaded.contracts,
       generation: GENERATION,
+      shards: slices.count,
       instance: data.instance,
-      hashKey: [randomUint32(), randomUint32()],
-      shards,
       dataDir: o.data,
-      log: o.log,
-      kafka: o.kafka,
-      from: o.from,
-      topics,
-      untilEnd: o.untilEnd,
-      finish: o.finish,
-      commitEvents: o.commitEvents,
-      bounds: o.bounds,
-      sharers: owned.length,
-    },
-    owned,
-    o.warn,
-  );
-  let tables: Connected | undefined,
-    opened: readonly ShardStatus[] = [],
-    hasBegun = false;
-  stop.onStop(() => {
-    o.observer.stops();
-    crew.stop(o.stopMs);
-  });
-  try {
-    opened = await crew.opened;
-    o.observer.opened(opened);
-    tables = await connect(o.clickhouse, o.data, o.warn, () => stop.stop());
-    tables.onEndpoint((clickhouse) => crew.tell({ kind: 'endpoint', clickhouse }));
-    await fitTables(tables, { plan: loaded.plan, generation: GENERATION, shards, instance: data.instance }, opened);
-    o.observer.fits();
+      snapshots: o.snapshots?.dir,
+      warn: o.warn,
+    });
+  }
+
+  async count(): Promise<RunSummary> {
+    const { o, loaded, opened } = this,
+      tables = this.tables!,
+      record = this.recorded(tables);
+    await record.send(tables.endpoint);
+    const began = monotonicMs(),
+      progress = startProgress(`run ${loaded.plan.job}`, o.showsProgress ? process.stderr : NOWHERE);
+    this.onStatus = (shards) => {
+      const rate = (read(shards) - read(opened)) / Math.max(0.001, (monotonicMs() - began) / 1000);
+      progress.update(progressLine(shards, opened, rate));
+      this.writeStatus(shards, rate);
+      o.observer.status(shards);
+    };
+    this.crew.tell({ kind: 'go', clickhouse: tables.endpoint, owned: this.owned });
+    this.settleLater(o.takeover.settleMs);
+    try {
+      await Promise.race([Promise.all(this.teams.map((team) => team.ended)), this.crew.late, tables.failed]);
+      const ended = this.crew.latest;
+      record.end(this.signal.stopped ? 'stopped by a signal' : 'end of the log', ended);
+      await record.send(tables.endpoint);
+      this.writeStatus(ended, undefined);
+      return summary(loaded.plan.job, opened, ended, (monotonicMs() - began) / 1000);
+    } catch (error) {
+      record.end(`failed: ${error instanceof TallyError ? error.code : 'E_BUG'}`, this.crew.latest);
+      throw error;
+    } finally {
+      progress.done();
+    }
+  }
+
+  private recorded(tables: Connected): RunRecord {
+    const { o, slices } = this,
+      { count, owned } = slices;
     const config = {
       log: o.log,
       from: o.from,
       on_gap: o.kafka.onGap,
-      shards,
-      ...(owned.length < shards ? { owned } : {}),
+      shards: count,
+      ...(owned.length < count ? { owned } : {}),
       untilEnd: o.untilEnd,
       finish: o.finish,
       commitEvents: o.commitEvents,
       clickhouse: o.clickhouse === undefined ? 'embedded' : tables.endpoint.url,
     };
-    const record = new RunRecord(data, loaded, config, opened);
-    crew.onPassed = (shard, passed) => {
-      o.warn(`${passed.sentence} Counting goes on at offset ${passed.offset}, on the record.`);
-      record.passed(shard, passed);
-    };
-    hasBegun = true;
-    await record.send(tables.endpoint);
-    return await watch(crew, tables, record, o, loaded, opened, stop);
-  } finally {
-    await crew.end();
-    await tables?.close();
-    if (!hasBegun && opened.length > 0 && opened.every((s) => s.fresh)) forgetState(o.data, loaded.plan.job, GENERATION);
+    const record = new RunRecord(this.data, this.loaded, config, this.opened);
+    this.record = record;
+    for (const [shard, { epoch, takesOver }] of this.owned)
+      if (takesOver)
+        record.taken(
+          shard,
+          epoch,
+          this.opened.find((s) => s.shard === shard)!,
+        );
+    return record;
+  }
+
+  /** Once more when nothing of an owner before can be on its way any more; tried again until ClickHouse has answered. */
+  private settleLater(ms: number): void {
+    const open = [...this.owned].filter(([, { isSettled }]) => !isSettled).map(([shard]) => shard);
+    if (open.length === 0) return;
+    this.settling = setTimeout(() => {
+      void Promise.all(
+        open.map(async (shard) => {
+          const windows = await this.ownership!.sweepAgain(shard);
+          this.crew.tell({ kind: 'settled', shard, windows });
+        }),
+      ).catch(() => this.settleLater(SETTLE_AGAIN_MS));
+    }, ms);
+    this.settling.unref();
+  }
+
+  private writeStatus(shards: readonly ShardStatus[], rate: number | undefined): void {
+    writeStatus(this.o.data, {
+      job: this.loaded.plan.job,
+      pid: process.pid,
+      at: nowMs(),
+      running: rate !== undefined,
+      log: this.o.log,
+      clickhouse: rate === undefined ? null : this.tables!.endpoint.url,
+      ratePerSecond: rate ?? 0,
+      shards,
+    });
+  }
+
+  stop(): void {
+    this.o.observer.stops();
+    this.crew.stop(this.o.stopMs);
+  }
+
+  async end(): Promise<void> {
+    clearTimeout(this.settling);
+    await this.crew.end();
+    await this.tables?.close();
+    if (this.record === undefined && this.opened.length > 0 && this.opened.every((s) => s.fresh))
+      forgetState(this.o.data, this.loaded.plan.job, GENERATION);
   }
 }
 
-async function watch(
-  crew: Crew,
-  tables: Connected,
-  record: RunRecord,
-  o: RunOptions,
-  loaded: LoadedJob,
-  opened: readonly ShardStatus[],
-  stop: StopSignal,
-): Promise<RunSummary> {
-  const began = monotonicMs(),
-    progress = startProgress(`run ${loaded.plan.job}`, o.showsProgress ? process.stderr : NOWHERE);
-  crew.onStatus = (shards) => {
-    const done = read(shards) - read(opened),
-      lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
-    const rate = done / Math.max(0.001, (monotonicMs() - began) / 1000);
-    progress.update(`${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`);
-    writeStatus(o.data, {
-      job: loaded.plan.job,
-      pid: process.pid,
-      at: nowMs(),
-      running: true,
-      log: o.log,
-      clickhouse: tables.endpoint.url,
-      ratePerSecond: rate,
-      shards,
-    });
-    o.observer.status(shards);
-  };
-  crew.onEnded = (shards) => o.observer.ended(shards);
-  crew.tell({ kind: 'go', clickhouse: tables.endpoint });
-  try {
-    const ended = await Promise.race([crew.ended, tables.failed]);
-    record.end(stop.stopped ? 'stopped by a signal' : 'end of the log', ended);
-    await record.send(tables.endpoint);
-    const seconds = (monotonicMs() - began) / 1000;
-    writeStatus(o.data, {
-      job: loaded.plan.job,
-      pid: process.pid,
-      at: nowMs(),
-      running: false,
-      log: o.log,
-      clickhouse: null,
-      ratePerSecond: 0,
-      shards: ended,
-    });
-    return summary(loaded.plan.job, opened, ended, seconds);
-  } catch (error) {
-    record.end(`failed: ${error instanceof TallyError ? error.code : 'E_BUG'}`, crew.latest);
-    throw error;
-  } finally {
-    progress.done();
-  }
+/** Shards over as many threads as there are cores. */
+function deal(owned: readonly number[], cores: number): number[][] {
+  const threads = Math.min(owned.length, cores);
+  return Array.from({ length: threads }, (_, t) => owned.filter((_, i) => i % threads === t));
+}
+
+function progressLine(shards: readonly ShardStatus[], opened: readonly ShardStatus[], rate: number): string {
+  const done = read(shards) - read(opened),
+    lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
+  return `${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`;
 }
 
 const read = (shards: readonly ShardStatus[]): number => shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.page[0]!, 0);
@@ -280,94 +396,3 @@ function summary(job: string, opened: readonly ShardStatus[], ended: readonly Sh
 const total = (pages: readonly (readonly number[])[], line: number): number => pages.reduce((sum, page) => sum + page[line]!, 0);
 
 const NOWHERE = { isTTY: false, write: (): void => {} };
-
-/** The workers of a run: shards are dealt over as many threads as there are cores. */
-class Crew {
-  readonly opened: Promise<ShardStatus[]>;
-  readonly ended: Promise<ShardStatus[]>;
-  onStatus: (shards: readonly ShardStatus[]) => void = () => {};
-  onPassed: (shard: number, passed: Passed) => void = () => {};
-  onEnded: (shards: readonly ShardStatus[]) => void = () => {};
-  private readonly late = Promise.withResolvers<never>();
-  private endMs = END_MS;
-  private readonly workers: Worker[] = [];
-  private readonly byShard = new Map<number, ShardStatus>();
-  private readonly exits: Promise<void>[] = [];
-  private readonly lastEnds: number[] = [];
-
-  constructor(order: Omit<WorkerOrder, 'owned'>, owned: readonly number[], warn: (sentence: string) => void) {
-    const threads = Math.min(owned.length, availableParallelism());
-    const openedAll: Promise<void>[] = [],
-      endedAll: Promise<void>[] = [];
-    for (let t = 0; t < threads; t++) {
-      const file = new URL(`./worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
-      const worker = new Worker(file, { workerData: { ...order, owned: owned.filter((_, i) => i % threads === t) } satisfies WorkerOrder });
-      this.workers.push(worker);
-      this.exits.push(new Promise((resolve) => worker.once('exit', () => resolve())));
-      const opened = Promise.withResolvers<void>(),
-        ended = Promise.withResolvers<void>();
-      const fail = (error: unknown): void => {
-        opened.reject(error);
-        ended.reject(error);
-      };
-      worker.on('error', fail);
-      worker.on('exit', () => fail(new Error('a worker ended without a word')));
-      worker.on('message', (m: FromWorker) => {
-        if (m.kind === 'failed') return fail(faultOf(m));
-        if (m.kind === 'trouble') return warn(m.sentence);
-        if (m.kind === 'read') return this.finish(m.lastEnd);
-        if (m.kind === 'passed') return this.onPassed(m.shard, m.passed);
-        for (const shard of m.shards) this.byShard.set(shard.shard, shard);
-        if (m.kind === 'opened') opened.resolve();
-        if (m.kind === 'ended') {
-          this.onEnded(m.shards);
-          ended.resolve();
-        }
-        if (m.kind === 'status') this.onStatus(this.latest);
-      });
-      openedAll.push(opened.promise);
-      endedAll.push(ended.promise);
-    }
-    this.opened = Promise.race([Promise.all(openedAll).then(() => this.latest), this.late.promise]);
-    this.ended = Promise.race([Promise.all(endedAll).then(() => this.latest), this.late.promise]);
-    this.opened.catch(() => {});
-    this.ended.catch(() => {});
-  }
-
-  get latest(): ShardStatus[] {
-    return [...this.byShard.values()].sort((a, b) => a.shard - b.shard);
-  }
-
-  tell(message: ToWorker): void {
-    for (const worker of this.workers) worker.postMessage(message);
-  }
-
-  /** A worker has read everything; the last to say so lets all of them finish. */
-  private finish(lastEnd: number): void {
-    if (this.lastEnds.push(lastEnd) === this.workers.length) this.tell({ kind: 'finish', at: Math.max(...this.lastEnds) });
-  }
-
-  /** An orderly stop; when it is not done in time, `ended` says so and nobody is waited for any more. */
-  stop(withinMs: number): void {
-    this.tell({ kind: 'stop' });
-    const timer = setTimeout(() => {
-      this.endMs = 0;
-      this.late.reject(
-        new TallyError(
-          'E_STOP_LATE',
-          `the run did not come to its end within ${withinMs / 1000} s of being told to stop, and was cut short`,
-          'nothing that was committed is lost: the next run goes on from there',
-        ),
-      );
-    }, withinMs);
-    timer.unref();
-  }
-
-  /** Tells all to stop and waits; who does not come to an end in time is ended. */
-  async end(): Promise<void> {
-    this.tell({ kind: 'stop' });
-    const late = setTimeout(() => this.workers.forEach((worker) => void worker.terminate()), this.endMs);
-    await Promise.all(this.exits);
-    clearTimeout(late);
-  }
-}

@@ -4,7 +4,6 @@ import type { Plan } from '../../topology/plan.ts';
 import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
 import { checkInstance } from '../clickhouse/instance.ts';
 import { migrate } from '../clickhouse/schema.ts';
-import { checkServer } from '../clickhouse/server.ts';
 import { superviseEngine } from '../clickhouse/supervise.ts';
 import { monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
@@ -28,8 +27,9 @@ export async function connect(
   onSignal: () => void = () => {},
 ): Promise<Connected> {
   if (url !== undefined) {
+    const endpoint = parseEndpoint(url);
     return {
-      endpoint: parseEndpoint(url),
+      endpoint,
       isEmbedded: false,
       onEndpoint: () => {},
       failed: new Promise<never>(() => {}),
@@ -63,7 +63,6 @@ const ASK_MS_MAX = 15_000,
 export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
   for (const end = monotonicMs() + ASK_MS_MAX; ; await sleep(ASK_AGAIN_MS)) {
     try {
-      if (!tables.isEmbedded) await checkServer(tables.endpoint);
       return await fitOnce(tables.endpoint, b, opened);
     } catch (error) {
       if (!tables.isEmbedded || !(error instanceof TallyError) || error.code !== 'E_CLICKHOUSE_DOWN' || monotonicMs() > end) throw error;

@@ -3,19 +3,25 @@
  * the supervisor to say that the tables fit, then runs them until the end or a stop. A fault of one shard ends the run.
  */
 import { mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
+import { freeze } from '../../state/freeze.ts';
 import { openRocks } from '../../state/rocksdb.ts';
 import type { Store } from '../../state/store.ts';
 import { POSITION_KEY } from '../../topology/position.ts';
 import { Shard } from '../../topology/shard.ts';
 import { OutboxDrain } from '../clickhouse/drain.ts';
+import { fence } from '../clickhouse/epochs.ts';
 import { Sink } from '../clickhouse/sink.ts';
+import { nowMs } from '../clock.ts';
 import { told } from './faults.ts';
 import { Inlet } from './inlet.ts';
-import type { ClickHouseEndpoint, FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
+import type { ClickHouseEndpoint, FromWorker, Owned, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
 import { shardDir } from './places.ts';
 import { ShardLoop } from './shard-loop.ts';
 import { checkMeta, readMeta, writeMeta } from './shard-meta.ts';
+import type { ShardMeta } from './shard-meta.ts';
+import { store as storeSnapshot } from './snapshots.ts';
 import { shardStatus } from './shard-status.ts';
 
 const STATUS_MS = 500;
@@ -32,9 +38,15 @@ const say = (message: FromWorker): void => port.postMessage(message);
 interface OpenShard {
   readonly index: number;
   readonly fresh: boolean;
+  readonly meta: ShardMeta;
+  readonly dir: string;
+  owner: string;
+  snapshotAt: number;
   readonly store: Store;
   readonly shard: Shard;
   readonly inlet: Inlet;
+  isCopying: boolean;
+  readonly settled: PromiseWithResolvers<void>;
   loop?: ShardLoop;
   drain?: OutboxDrain;
 }
@@ -55,7 +67,8 @@ async function openShard(index: number): Promise<OpenShard> {
   const have = readMeta(store);
   // A first start that was killed before its first commit has counted nothing: whoever comes next may begin.
   const isNew = have === undefined || store.get(POSITION_KEY) === undefined;
-  if (!isNew) checkMeta(have, want, order.dataDir);
+  // A state that came from elsewhere becomes ours with the first commit under an epoch of our own.
+  if (!isNew) checkMeta(have, order.isShared ? { ...want, instance: have.instance } : want, order.dataDir);
   const meta = isNew ? { ...want, hashKey: order.hashKey } : have;
   if (isNew) writeMeta(store, meta);
   const shard = new Shard({
@@ -77,7 +90,19 @@ async function openShard(index: number): Promise<OpenShard> {
     await store.close();
     throw error;
   }
-  return { index, fresh, store, shard, inlet };
+  return {
+    index,
+    fresh,
+    meta,
+    dir,
+    owner: meta.instance,
+    snapshotAt: 0,
+    isCopying: false,
+    settled: Promise.withResolvers(),
+    store,
+    shard,
+    inlet,
+  };
 }
 
 function openInlet(index: number, shard: Shard, hashKey: readonly [number, number], fresh: boolean): Inlet {
@@ -112,14 +137,15 @@ function slices(index: number): { source: number; topic: string; partitions: num
   }));
 }
 
-function start(open: OpenShard, endpoint: ClickHouseEndpoint): Promise<void> {
-  const { shard, store, inlet } = open,
-    { untilEnd } = order;
+async function start(open: OpenShard, endpoint: ClickHouseEndpoint, owned: Owned | undefined): Promise<void> {
+  const { shard, store, inlet, index } = open,
+    { untilEnd, plan, generation } = order;
+  if (owned !== undefined) begin(open, owned);
   const onTrouble = (sentence: string): void => {
     if (open.loop !== undefined) open.loop.sinkTrouble = true;
     say({ kind: 'trouble', sentence });
   };
-  const sink = new Sink(endpoint);
+  const sink = new Sink(endpoint, owned === undefined ? {} : { fence: fence({ job: plan.job, generation, shard: index }, owned.epoch) });
   open.drain = new OutboxDrain({ sink, store, onTrouble });
   open.loop = new ShardLoop({
     shard,
@@ -131,8 +157,59 @@ function start(open: OpenShard, endpoint: ClickHouseEndpoint): Promise<void> {
     bounds: order.bounds,
     sharers: order.sharers,
     agree,
+    settled: owned === undefined || owned.isSettled ? null : open.settled.promise,
   });
-  return open.loop.run();
+  const snapshots = order.snapshots === null ? undefined : setInterval(() => void snapshot(open), order.snapshots.everyMs);
+  try {
+    await open.loop.run();
+    clearInterval(snapshots);
+    if (order.snapshots?.atEnd === true) await snapshot(open);
+  } finally {
+    clearInterval(snapshots);
+  }
+}
+
+/** The first commit under our own epoch says where the shard stands now, before anything is read. */
+function begin(open: OpenShard, owned: Owned): void {
+  const { shard, store, meta } = open;
+  if (owned.takesOver) shard.takeOver(owned.epoch);
+  shard.writeAgain(owned.windows, owned.isSettled && shard.position.settled !== owned.epoch);
+  if (!owned.takesOver) return;
+  const nothing = { keys: [], version: 0 },
+    caughtUp = shard.position.partitions.map(() => false);
+  shard.commit({ nowMs: nowMs(), provisional: true, caughtUp, clockMs: null, finishAt: null, acknowledged: nothing });
+  writeMeta(store, { ...meta, instance: order.instance });
+  open.owner = order.instance;
+}
+
+/** Between two commits: nothing here waits for anything else while the state is frozen. */
+async function snapshot(open: OpenShard): Promise<void> {
+  const { dir, shard, index, meta } = open,
+    frozen = `${dir}.frozen`,
+    takenAt = nowMs(),
+    { version } = shard.position;
+  if (open.isCopying || shard.position.committedAt === 0) return;
+  open.isCopying = true;
+  try {
+    freeze(dir, frozen);
+    const { job, plan, generation, shards } = meta;
+    await storeSnapshot(order.snapshots!.dir, frozen, {
+      job,
+      plan,
+      generation,
+      shard: index,
+      shards,
+      instance: order.instance,
+      version,
+      takenAt,
+    });
+    open.snapshotAt = takenAt;
+  } catch (error) {
+    say({ kind: 'trouble', sentence: `shard ${index}: no snapshot was taken: ${(error as Error).message}; tried again in time` });
+  } finally {
+    await rm(frozen, { recursive: true, force: true });
+    open.isCopying = false;
+  }
 }
 
 function agree(end: number): Promise<number> {
@@ -145,9 +222,14 @@ async function main(): Promise<void> {
   const opened: OpenShard[] = [];
   const status = (): ShardStatus[] => opened.map((o) => shardStatus(o));
   let isStopped = false;
-  const go = new Promise<ClickHouseEndpoint | undefined>((resolve) => {
+  const go = new Promise<Extract<ToWorker, { kind: 'go' }> | undefined>((resolve) => {
     port.on('message', (message: ToWorker) => {
-      if (message.kind === 'go') resolve(message.clickhouse);
+      if (message.kind === 'go') resolve(message);
+      if (message.kind === 'settled') {
+        const open = opened.find((o) => o.index === message.shard)!;
+        open.shard.writeAgain(message.windows, true);
+        open.settled.resolve();
+      }
       if (message.kind === 'endpoint') for (const o of opened) o.drain?.reconnect(message.clickhouse);
       if (message.kind === 'finish') finish.resolve(message.at);
       if (message.kind === 'stop') {
@@ -159,9 +241,9 @@ async function main(): Promise<void> {
   });
   for (const index of order.owned) opened.push(await openShard(index));
   say({ kind: 'opened', shards: status() });
-  const endpoint = await go;
+  const told = await go;
   const timer = setInterval(() => say({ kind: 'status', shards: status() }), STATUS_MS);
-  if (endpoint !== undefined && !isStopped) await Promise.all(opened.map((o) => start(o, endpoint)));
+  if (told !== undefined && !isStopped) await Promise.all(opened.map((o) => start(o, told.clickhouse, told.owned.get(o.index))));
   clearInterval(timer);
   const ended = status();
   for (const o of opened) {

@@ -51,6 +51,13 @@ export class Publisher {
     w.unsent = 0;
   }
 
+  /** Every row of a final window, as it stands. */
+  again(w: Window, rows: WindowRows): void {
+    const { keys, stride, version } = this,
+      { start, end, key, sums, state } = w;
+    for (let r = 0; r < w.rows; r++) rows.row(start, end, keys, key[r]!, sums, r * stride, (state[r]! & CORRECTED) === 0 ? 0 : 1, version);
+  }
+
   correct(w: Window, rows: WindowRows, changes: WindowRows): void {
     const { keys, stride, version, changedAt } = this,
       { start, end, key, sums, late } = w;

@@ -51,6 +51,8 @@ export interface WindowCommit {
   readonly version: number;
   readonly changedAt: number;
   readonly provisional: boolean;
+  /** Windows whose rows are written again, all of them: the tables have lost them. */
+  readonly again?: readonly { readonly table: number; readonly start: number }[];
   readonly batch: StoreBatch;
   readonly emit: Emit;
 }
@@ -245,8 +247,10 @@ export class Windows {
     this.boundary = Math.max(this.boundary, c.boundary);
     this.publisher.version = c.version;
     this.publisher.changedAt = c.changedAt;
+    const again = new Set((c.again ?? []).map(({ table, start }) => this.again(table, start, before)));
     for (const table of this.tables) {
       for (const w of [...table.memory.values()].sort((a, b) => a.start - b.start)) this.settle(w, table, c);
+      for (const w of again) if (w?.final === true && this.tables[w.table] === table) this.publisher.again(w, table.rows);
       table.rows.flush(c.emit);
       table.changes.flush(c.emit);
     }
@@ -254,6 +258,22 @@ export class Windows {
     if (this.finalTo > before) this.shelf.saveFinalTo(this.finalTo, c.batch);
     this.evict();
     this.dropUnusedKeys();
+  }
+
+  /** A window that is in the state, in memory; of an open one every row counts as unsent. */
+  private again(number: number, start: number, finalTo: number): Window | undefined {
+    const table = this.tables[number]!,
+      end = this.shelf.stored[number]!.get(start);
+    let w = table.memory.get(start);
+    if (w === undefined && end !== undefined) {
+      w = this.shelf.load(number, start, end, end <= finalTo);
+      table.memory.set(start, w);
+      this.cache.add(w);
+    }
+    if (w === undefined || w.final) return w;
+    for (let r = 0; r < w.rows; r++) w.state[r]! |= UNSENT;
+    w.unsent = w.rows;
+    return w;
   }
 
   private settle(w: Window, table: Table, c: WindowCommit): void {

@@ -2,23 +2,36 @@
  * The physical tables of a plan, from the plan alone: the encoder writes RowBinary in this column order and the DDL is made
  * from it, so that they cannot disagree. Physical tables end in `_rows`; analysts read the views over them (src/clickhouse).
  */
+import { EPOCH } from '../../state/outbox.ts';
 import type { Plan, PlanMeasure, PlanTable } from '../plan.ts';
 
 export interface Column {
   readonly name: string;
   /** ClickHouse type. Decimals are stored as their scaled Int64; the views make Decimals of them. */
   readonly type: string;
+  /** An expression; such a column is not sent. */
+  readonly default?: string;
 }
 export interface TableLayout {
   readonly name: string;
   readonly columns: readonly Column[];
   readonly orderBy: readonly string[];
+  /** What decides between rows of one identity: the newest by the first; a second says that the newest takes the row away. */
+  readonly newest: 'version' | 'version, is_deleted' | 'epoch, is_deleted';
   /** Column of the month partition, or null. */
   readonly partitionBy: string | null;
 }
 
-/** What an insert into the table begins with: its name and its columns. */
-export const insertTarget = (layout: TableLayout): string => `${layout.name} (${layout.columns.map((c) => `\`${c.name}\``).join(', ')})`;
+export const sentColumns = (layout: TableLayout): Column[] => layout.columns.filter((c) => c.default === undefined);
+
+/** What an insert into the table begins with: its name and the columns that are sent. */
+export const insertTarget = (layout: TableLayout): string =>
+  `${layout.name} (${sentColumns(layout)
+    .map((c) => `\`${c.name}\``)
+    .join(', ')})`;
+
+/** 1: whoever took the shard over says that there is no such row. */
+const IS_DELETED: Column = { name: 'is_deleted', type: 'UInt8', default: '0' };
 
 export const rowsTable = (table: string, generation: number): string => `${table}_g${generation}_rows`;
 export const changesTable = (table: string, generation: number): string => `${table}_changes_g${generation}_rows`;
@@ -49,8 +62,9 @@ function identity(plan: Plan): string[] {
 export function rowsLayout(plan: Plan, table: PlanTable, generation: number): TableLayout {
   return {
     name: rowsTable(table.name, generation),
-    columns: [...shared(plan), { name: 'corrected', type: 'UInt8' }, { name: 'version', type: 'UInt64' }],
+    columns: [...shared(plan), { name: 'corrected', type: 'UInt8' }, { name: 'version', type: 'UInt64' }, IS_DELETED],
     orderBy: identity(plan),
+    newest: 'version, is_deleted',
     partitionBy: 'window_start',
   };
 }
@@ -66,8 +80,12 @@ export function changesLayout(plan: Plan, table: PlanTable, generation: number):
       { name: 'cause', type: 'String' },
       { name: 'version', type: 'UInt64' },
       { name: 'changed_at', type: "DateTime64(3, 'UTC')" },
+      // A change is never written again, but it may be taken away by a later epoch.
+      { name: 'epoch', type: 'UInt32', default: `intDiv(version, ${EPOCH})` },
+      IS_DELETED,
     ],
     orderBy: [...identity(plan), 'version', 'op'],
+    newest: 'epoch, is_deleted',
     partitionBy: 'window_start',
   };
 }
@@ -89,6 +107,7 @@ export const BOOKS: TableLayout = {
     { name: 'version', type: 'UInt64' },
   ],
   orderBy: ['job', 'generation', 'shard', 'topic', 'partition', 'class', 'code'],
+  newest: 'version',
   partitionBy: null,
 };
 export const QUARANTINE: TableLayout = {
@@ -107,8 +126,10 @@ export const QUARANTINE: TableLayout = {
     { name: 'contract', type: 'String' },
     { name: 'contract_version', type: 'String' },
     { name: 'version', type: 'UInt64' },
+    IS_DELETED,
   ],
   orderBy: ['job', 'generation', 'topic', 'partition', 'offset'],
+  newest: 'version, is_deleted',
   partitionBy: null,
 };
 /** The last row that a commit sends: what stands in the tables is whole up to here. `final_to`: windows that end by it are final. */
@@ -124,6 +145,27 @@ export const PROGRESS: TableLayout = {
     { name: 'version', type: 'UInt64' },
   ],
   orderBy: ['job', 'generation', 'shard'],
+  newest: 'version',
+  partitionBy: null,
+};
+/**
+ * Who has owned a shard, an epoch a row and never changed: from which version on (`fork`) the owner before counts no more. Whoever inserts
+ * rows of the shard under an older epoch than the highest here is turned away.
+ */
+export const EPOCHS: TableLayout = {
+  name: 'tally_epochs_rows',
+  columns: [
+    ...where,
+    { name: 'epoch', type: 'UInt32' },
+    { name: 'instance', type: 'String' },
+    { name: 'fork', type: 'UInt64' },
+    { name: 'frozen_to', type: "DateTime64(3, 'UTC')" },
+    { name: 'starts', type: 'String' },
+    { name: 'claimed_at', type: "DateTime64(3, 'UTC')" },
+    { name: 'version', type: 'UInt64' },
+  ],
+  orderBy: ['job', 'generation', 'shard', 'epoch', 'instance'],
+  newest: 'version',
   partitionBy: null,
 };
 export const AUDIT: TableLayout = {
@@ -139,6 +181,7 @@ export const AUDIT: TableLayout = {
     { name: 'version', type: 'UInt64' },
   ],
   orderBy: ['instance', 'number'],
+  newest: 'version',
   partitionBy: null,
 };
-export const LAYOUTS: readonly TableLayout[] = [BOOKS, QUARANTINE, PROGRESS, AUDIT];
+export const LAYOUTS: readonly TableLayout[] = [BOOKS, QUARANTINE, PROGRESS, EPOCHS, AUDIT];

@@ -98,7 +98,7 @@ export function topicMissing(topic: string, where: string): TallyError {
 /** A broker's error code that no further try heals. */
 export function refused(code: number, what: string, hint?: string): TallyError {
   const { name, words } = meaningOf(code);
-  const isDenied = code === 29 || code === 30 || code === 31;
+  const isDenied = code === 29 || code === 30 || code === 31 || code === 53;
   return new TallyError(
     isDenied ? 'E_KAFKA_DENIED' : 'E_KAFKA_REFUSED',
     `${what} was refused: ${words} (${name}).`,

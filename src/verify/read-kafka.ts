@@ -57,17 +57,6 @@ const library = createRequire(import.meta.url),
   LibraryEncoder = library('kafkajs/src/protocol/encoder.js') as new () => Encoder,
   defaultSocketFactory = library('kafkajs/src/network/socketFactory.js') as () => unknown;
 
-interface RequestQueue {
-  readonly pending: readonly unknown[];
-  scheduleCheckPendingRequests(): void;
-}
-const queue = (library('kafkajs/src/network/requestQueue/index.js') as { prototype: RequestQueue }).prototype,
-  checkLater = queue.scheduleCheckPendingRequests;
-// After its first answer the library sets a timer again and again, for a time long past: Node warns of it, and it costs a turn each millisecond.
-queue.scheduleCheckPendingRequests = function (this: RequestQueue): void {
-  if (this.pending.length > 0) checkLater.call(this);
-};
-
 const silent = { debug() {}, info() {}, warn() {}, error() {}, namespace: (): object => silent, setLogLevel() {} };
 
 export async function openKafkaLogged(access: KafkaAccess): Promise<LoggedLog> {

@@ -1,0 +1,288 @@
+/**
+ * Shards over processes by Kafka's group protocol (classic): one partition of the control topic stands for each shard. It says who ought to
+ * run a shard and hands out ownership epochs; it runs none. Assigned is not owned: whoever is assigned a shard waits for its turn, claims
+ * an epoch, and only then owns it. After a rebalance only the difference is told, so that a shard that stays goes on. The group's word
+ * comes late to a process that hung: what keeps two owners apart is the epoch.
+ */
+import type { Consumer, Kafka } from 'kafkajs';
+import { monotonicMs } from '../../clock.ts';
+import { TallyError } from '../../errors.ts';
+import { backoffMs, Pause } from '../../pause.ts';
+import { openLibrary } from '../library-access.ts';
+import type { Security } from '../security.ts';
+import { ControlTopic } from './control-topic.ts';
+import type { ShardRecord } from './control-topic.ts';
+import { lastFault, libraryFault } from './library-fault.ts';
+import type { Attempt } from './library-fault.ts';
+import { shardAssigner } from './member-metadata.ts';
+
+export interface GroupOptions {
+  /** kafka://host:port[,...] */
+  readonly log: string;
+  readonly security: Security;
+  /** The consumer group; the names of the control topic and of the transactional ids begin with it. */
+  readonly group: string;
+  readonly shards: number;
+  /** Id of this process's data directory. */
+  readonly instance: string;
+  readonly sessionMs: number;
+  /** How long a new owner waits for the old one's release, or its return, before it takes over. */
+  readonly takeoverDelayMs: number;
+  /** Newest local state: shard -> version. Asked at each rebalance. */
+  readonly states: () => ReadonlyMap<number, number>;
+  /** Not for a shard that was ours already. */
+  readonly onAssigned: (shard: number) => void;
+  /** Not for a shard that stays ours through a rebalance. Followed by `onAssigned` when it is ours again at once: somebody else owned it between. */
+  readonly onRevoked: (shard: number) => void;
+  /** What went wrong and is tried again; for people. */
+  readonly onTrouble: (sentence: string) => void;
+}
+
+export type Turn = 'free' | 'ours' | 'released' | 'silent' | 'revoked';
+
+export interface ShardGroup {
+  /** What the control topic says of a shard now: all that claims and releases which were over before had said. */
+  read(shard: number): Promise<ShardRecord>;
+  /**
+   * 'free': nobody ever owned it; 'ours': this instance owned it last; 'released': its last owner has let go; 'silent': it hasn't, for the
+   * whole delay since the shard was assigned; 'revoked': the shard is ours no more, or the signal came.
+   */
+  waitForTurn(shard: number, signal: AbortSignal): Promise<Turn>;
+  /** A new epoch, above all others and `atLeast`: whoever owned the shard before is fenced. Undefined: revoked meanwhile. */
+  claim(shard: number, atLeast: number): Promise<number | undefined>;
+  /** False: somebody else has claimed the shard since, and nothing was said. */
+  release(shard: number, epoch: number, version: number): Promise<boolean>;
+  /** No shard is told of any more. Release them first. */
+  leave(): Promise<void>;
+}
+
+/** Heartbeats a session; Kafka advises three at least. */
+const HEARTBEATS = 6,
+  HEARTBEAT_MOST_MS = 1000,
+  /** How often is looked whether a heartbeat is due, or a release there. */
+  LOOK_MS = 150,
+  JOIN_MS = 8000,
+  LEAVE_MS = 5000,
+  BACKOFF = { firstMs: 200, mostMs: 5000 };
+
+/** Resolves once the group knows of us, or waits for others; throws when it can't be joined. */
+export async function joinGroup(o: GroupOptions): Promise<ShardGroup> {
+  const control = await ControlTopic.open(o),
+    // An answer may wait for a member that hangs until its session is over.
+    member = new Member(o, control, await openLibrary(o.log, o.security, o.sessionMs + 3000));
+  try {
+    await member.join();
+    return member;
+  } catch (error) {
+    await member.leave();
+    throw error;
+  }
+}
+
+class Member implements ShardGroup {
+  readonly #o: GroupOptions;
+  readonly #control: ControlTopic;
+  readonly #kafka: Kafka;
+  /** Shard -> since when. */
+  readonly #assigned = new Map<number, number>();
+  /** Shard -> the epoch that we took while it was assigned. */
+  readonly #claimed = new Map<number, number>();
+  readonly #pause = new Pause();
+  #consumer: Consumer | undefined;
+  /** When the group last confirmed what we are assigned; -Infinity while it is being dealt out anew. */
+  #confirmedMs = Number.NEGATIVE_INFINITY;
+  #joins = 0;
+  #hasLeft = false;
+  readonly #leaving = Promise.withResolvers<void>();
+  #ended: Promise<void> = Promise.resolve();
+
+  constructor(o: GroupOptions, control: ControlTopic, kafka: Kafka) {
+    this.#o = o;
+    this.#control = control;
+    this.#kafka = kafka;
+  }
+
+  async join(): Promise<void> {
+    const first = Promise.withResolvers<void>(),
+      timer = setTimeout(() => {
+        this.#o.onTrouble(`Group '${this.#o.group}' at ${this.#control.where} is waiting for other members`);
+        first.resolve();
+      }, JOIN_MS);
+    this.#ended = this.#stayIn(first);
+    try {
+      await first.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  read(shard: number): Promise<ShardRecord> {
+    return this.#control.read(shard);
+  }
+
+  async waitForTurn(shard: number, signal: AbortSignal): Promise<Turn> {
+    const { instance, takeoverDelayMs } = this.#o,
+      sinceMs = this.#assigned.get(shard);
+    for (;;) {
+      const isRevoked = (): boolean => signal.aborted || sinceMs === undefined || this.#assigned.get(shard) !== sinceMs;
+      if (isRevoked()) return 'revoked';
+      const said = await this.#control.read(shard);
+      if (isRevoked()) return 'revoked';
+      if (said.instance === null) return 'free';
+      if (said.instance === instance) return 'ours';
+      if (said.released?.epoch === said.epoch) return 'released';
+      const leftMs = sinceMs! + takeoverDelayMs - monotonicMs();
+      if (leftMs <= 0) return 'silent';
+      await new Promise((resolve) => setTimeout(resolve, Math.min(leftMs, LOOK_MS)));
+    }
+  }
+
+  async claim(shard: number, atLeast: number): Promise<number | undefined> {
+    const sinceMs = this.#assigned.get(shard),
+      isOurs = (): boolean => sinceMs !== undefined && this.#assigned.get(shard) === sinceMs && !this.#hasLeft;
+    while (isOurs()) {
+      // Who hung may have lost the shard long ago: the group must have confirmed it since.
+      if (!this.#isConfirmed()) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      else {
+        const epoch = await this.#control.claim(shard, this.#o.instance, atLeast, () => isOurs() && this.#isConfirmed());
+        if (epoch === undefined) continue;
+        if (isOurs()) this.#claimed.set(shard, epoch);
+        return epoch;
+      }
+    }
+    return undefined;
+  }
+
+  release(shard: number, epoch: number, version: number): Promise<boolean> {
+    return this.#control.release(shard, this.#o.instance, epoch, version);
+  }
+
+  async leave(): Promise<void> {
+    this.#hasLeft = true;
+    this.#assigned.clear();
+    this.#leaving.resolve();
+    this.#pause.wake();
+    const late = Promise.withResolvers<void>(),
+      timer = setTimeout(late.resolve, LEAVE_MS);
+    await Promise.race([this.#ended, late.promise]);
+    clearTimeout(timer);
+    await this.#control.close();
+  }
+
+  #isConfirmed(): boolean {
+    return monotonicMs() - this.#confirmedMs < this.#o.sessionMs / 2;
+  }
+
+  /** Joins again whenever it was thrown out, until it leaves. */
+  async #stayIn(first: { resolve(): void; reject(error: Error): void }): Promise<void> {
+    const { group } = this.#o,
+      attempt: Attempt = {
+        what: `Joining group '${group}'`,
+        where: this.#control.where,
+        rights: `Give the user 'Read' on group '${group}' and 'Read' on topic '${this.#control.name}'.`,
+      };
+    for (let tries = 1; !this.#hasLeft; tries++) {
+      const joinsBefore = this.#joins,
+        crash = await this.#consume(first.resolve);
+      if (crash === undefined) return;
+      this.#confirmedMs = Number.NEGATIVE_INFINITY;
+      const fault = lastFault(libraryFault(crash, attempt), attempt);
+      first.reject(fault);
+      this.#o.onTrouble(fault.message);
+      if (this.#joins > joinsBefore) tries = 1;
+      await this.#pause.sleep(backoffMs(BACKOFF, tries));
+    }
+  }
+
+  /** Until it leaves (undefined), or crashes. */
+  async #consume(onJoined: () => void): Promise<unknown> {
+    const { group, shards, sessionMs, instance, states } = this.#o,
+      topic = this.#control.name,
+      ended = Promise.withResolvers<unknown>();
+    const own = (): { instance: string; states: ReadonlyMap<number, number>; assigned: ReadonlySet<number> } => ({
+      instance,
+      states: states(),
+      assigned: new Set(this.#assigned.keys()),
+    });
+    const consumer = this.#kafka.consumer({
+      groupId: group,
+      sessionTimeout: sessionMs,
+      rebalanceTimeout: sessionMs,
+      heartbeatInterval: Math.min(HEARTBEAT_MOST_MS, sessionMs / HEARTBEATS),
+      maxWaitTimeInMs: LOOK_MS,
+      allowAutoTopicCreation: false,
+      partitionAssigners: [shardAssigner(topic, shards, own)],
+      // A crash ends here; how to go on is decided in one place.
+      retry: { retries: 4, initialRetryTime: 100, maxRetryTime: 500, restartOnFailure: async () => false },
+    });
+    this.#consumer = consumer;
+    const { GROUP_JOIN, REBALANCING, HEARTBEAT, CRASH } = consumer.events;
+    consumer.on(GROUP_JOIN, ({ payload }) => {
+      // What is in the topic is read elsewhere, and committed: paused, the library fetches nothing and only keeps the membership.
+      consumer.pause([{ topic }]);
+      const mine = payload.memberAssignment[topic] ?? [];
+      // A bug in what is called must not look like a crash of the consumer.
+      queueMicrotask(() => {
+        if (this.#consumer === consumer) this.#dealt(mine);
+        onJoined();
+      });
+    });
+    consumer.on(HEARTBEAT, () => {
+      if (this.#consumer === consumer) this.#confirmedMs = monotonicMs();
+    });
+    consumer.on(REBALANCING, () => {
+      this.#confirmedMs = Number.NEGATIVE_INFINITY;
+    });
+    consumer.on(CRASH, ({ payload }) => ended.resolve(payload.error));
+    try {
+      await consumer.connect();
+      await consumer.subscribe({ topics: [topic] });
+      consumer.run({ autoCommit: false, eachBatch: async () => {} }).catch(ended.resolve);
+      return await Promise.race([ended.promise, this.#leaving.promise]);
+    } catch (error) {
+      return error;
+    } finally {
+      this.#consumer = undefined;
+      await consumer.disconnect().catch(() => {});
+    }
+  }
+
+  #dealt(shards: readonly number[]): void {
+    const join = ++this.#joins,
+      now = (this.#confirmedMs = monotonicMs()),
+      mine = new Set(shards);
+    for (const shard of this.#assigned.keys()) if (!mine.has(shard)) this.#revoke(shard);
+    for (const shard of mine) {
+      if (!this.#assigned.has(shard)) this.#assign(shard, now);
+      else if (this.#claimed.has(shard)) void this.#recheck(shard, join);
+    }
+  }
+
+  #assign(shard: number, sinceMs: number): void {
+    this.#assigned.set(shard, sinceMs);
+    this.#o.onAssigned(shard);
+  }
+
+  #revoke(shard: number): void {
+    this.#assigned.delete(shard);
+    this.#claimed.delete(shard);
+    this.#o.onRevoked(shard);
+  }
+
+  /** The group may have given a shard of ours to somebody else while we were out of it, and back: then it is to be taken over anew. */
+  async #recheck(shard: number, join: number): Promise<void> {
+    const epoch = this.#claimed.get(shard)!;
+    for (let tries = 1; ; tries++) {
+      try {
+        const said = await this.#control.read(shard);
+        if (said.epoch <= epoch || this.#claimed.get(shard) !== epoch) return;
+        this.#revoke(shard);
+        return this.#assign(shard, monotonicMs());
+      } catch (error) {
+        if (join !== this.#joins || this.#hasLeft) return;
+        this.#o.onTrouble(error instanceof TallyError ? error.message : String(error));
+        await new Promise((resolve) => setTimeout(resolve, backoffMs(BACKOFF, tries)));
+      }
+    }
+  }
+}

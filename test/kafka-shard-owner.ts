@@ -32,19 +32,15 @@ export class Owner {
   }
 
   static async start(o: OwnerOptions, tell: (step: Step) => void = () => {}): Promise<Owner> {
-    const owner = new Owner(o, tell),
-      early: (() => void)[] = [];
-    // What is assigned before `joinGroup` has returned waits for it.
-    const whenIn = (work: () => void): void => void (owner.group === undefined ? early.push(work) : work());
+    const owner = new Owner(o, tell);
     owner.group = await joinGroup({
       ...o,
       security: {},
       states: () => owner.states,
-      onAssigned: (shard) => whenIn(() => owner.#assigned(shard)),
-      onRevoked: (shard) => whenIn(() => owner.#revoked(shard)),
+      onAssigned: (shard) => owner.#assigned(shard),
+      onRevoked: (shard) => owner.#revoked(shard),
       onTrouble: (sentence) => void owner.troubles.push(sentence),
     });
-    for (const work of early) work();
     return owner;
   }
 

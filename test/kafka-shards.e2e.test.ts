@@ -3,12 +3,17 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import readline from 'node:readline';
+import { AclOperationTypes, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } from 'kafkajs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ControlTopic } from '../src/kafka/shards/control-topic.ts';
+import { joinGroup } from '../src/kafka/shards/shard-group.ts';
+import type { ShardGroup } from '../src/kafka/shards/shard-group.ts';
+import type { TallyError } from '../src/errors.ts';
 import { kafkaMissing, startKafka } from './kafka-fixture.ts';
 import type { KafkaCluster } from './kafka-fixture.ts';
 import { Owner } from './kafka-shard-owner.ts';
 import type { OwnerOptions } from './kafka-shard-owner.ts';
+import { Watched } from './kafka-watched.ts';
 
 const SHARDS = 4,
   SESSION_MS = 3000,
@@ -18,6 +23,12 @@ async function until(isSo: () => boolean, told: () => unknown = () => ''): Promi
   for (let tries = 0; !isSo(); tries++) {
     if (tries > 800) throw new Error(`it did not come so: ${JSON.stringify(told())}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+async function untilAsync(isSo: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; !(await isSo()); tries++) {
+    if (tries > 200) throw new Error('it did not come so');
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 /** Shard -> epoch, out of what a process told. */
@@ -38,7 +49,16 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
     children: ChildProcess[] = [];
 
   beforeAll(async () => {
-    kafka = await startKafka({ config: { 'group.min.session.timeout.ms': '1000' } });
+    kafka = await startKafka({
+      protocols: ['SASL_PLAINTEXT'],
+      users: { limited: 'secret' },
+      config: {
+        'group.min.session.timeout.ms': '1000',
+        'log.cleaner.backoff.ms': '100',
+        'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+        'super.users': 'User:ANONYMOUS',
+      },
+    });
   });
   afterEach(async () => {
     for (const child of children.splice(0)) child.kill('SIGKILL');
@@ -68,6 +88,25 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
     children.push(child);
     return { child, steps };
   }
+
+  const control = (shards: number): Promise<ControlTopic> =>
+    ControlTopic.open({ log: kafka.plainUrl, security: {}, group: `tally-g${groups}`, shards, onTrouble() {} });
+  const allow = (kind: keyof typeof AclResourceTypes, resourceName: string, operation: keyof typeof AclOperationTypes): Promise<unknown> =>
+    kafka.admin((admin) =>
+      admin.createAcls({
+        acl: [
+          {
+            resourceType: AclResourceTypes[kind],
+            resourceName,
+            resourcePatternType: kind === 'TRANSACTIONAL_ID' ? ResourcePatternTypes.PREFIXED : ResourcePatternTypes.LITERAL,
+            principal: 'User:limited',
+            host: '*',
+            operation: AclOperationTypes[operation],
+            permissionType: AclPermissionTypes.ALLOW,
+          },
+        ],
+      }),
+    );
 
   test('two share them; a third that joins takes one away, and the shards that stay are not disturbed', async () => {
     groups++;
@@ -182,9 +221,7 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
 
   test('those who claim at once never get the same epoch', async () => {
     groups++;
-    const open = (): Promise<ControlTopic> =>
-      ControlTopic.open({ log: kafka.plainUrl, security: {}, group: `tally-g${groups}`, shards: 1, onTrouble() {} });
-    const topics = await Promise.all([open(), open(), open()]);
+    const topics = await Promise.all([control(1), control(1), control(1)]);
     const got: number[] = [];
     await Promise.all(
       topics.map(async (topic, i) => {
@@ -199,5 +236,185 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
     expect(await topics[1]!.release(0, last.instance!, last.epoch, 5)).toBe(true);
     for (const topic of topics) expect(await topic.read(0)).toEqual({ ...last, released: { epoch: last.epoch, version: 5 } });
     await Promise.all(topics.map((topic) => topic.close()));
+  });
+
+  test('a claimer that died before it committed holds nobody up, and its claim does not count', async () => {
+    groups++;
+    const topic = await control(1);
+    expect(await topic.claim(0, 'a', 0, () => true)).toBe(1);
+    const dead = kafka.client.producer({ transactionalId: `tally-g${groups}-shard-0`, maxInFlightRequests: 1 });
+    await dead.connect();
+    const transaction = await dead.transaction();
+    await transaction.send({
+      topic: `tally-g${groups}-control`,
+      messages: [{ key: 'claim', value: '{"v":1,"epoch":77,"instance":"dead"}', partition: 0 }],
+    });
+    expect(await topic.read(0)).toMatchObject({ epoch: 1, instance: 'a' });
+    expect(await topic.claim(0, 'b', 0, () => true)).toBe(2);
+    await expect(transaction.commit()).rejects.toThrow(/producer|epoch/i);
+    expect(await topic.read(0)).toMatchObject({ epoch: 2, instance: 'b' });
+    await dead.disconnect();
+    await topic.close();
+  });
+
+  test('what the topic says stays so when it is compacted', async () => {
+    groups++;
+    const name = `tally-g${groups}-control`;
+    await kafka.createTopic(name, 1, {
+      'cleanup.policy': 'compact',
+      'segment.ms': '100',
+      'min.cleanable.dirty.ratio': '0.01',
+      'delete.retention.ms': '0',
+    });
+    const topic = await control(1);
+    for (let n = 0; n < 6; n++) {
+      const epoch = (await topic.claim(0, 'a', 0, () => true))!;
+      if (n === 2) await topic.release(0, 'a', epoch, 9);
+      await new Promise((resolve) => setTimeout(resolve, 120));
+    }
+    await untilAsync(async () => {
+      const log = await Watched.open(kafka.plainUrl, [name]),
+        got = await log.read(log.log.reader({ topic: name, partition: 0, offset: 0 }));
+      await log.log.close();
+      // What the last segment holds is not compacted.
+      return got.filter(({ key }) => key === 'claim').length < 6;
+    });
+    const again = await control(1),
+      said = { epoch: 6, instance: 'a', released: { epoch: 3, version: 9 } };
+    expect(await again.read(0)).toEqual(said);
+    expect(await topic.read(0)).toEqual(said);
+    expect(await again.claim(0, 'b', 0, () => true)).toBe(7);
+    await Promise.all([topic.close(), again.close()]);
+  });
+
+  test('a shard that somebody else claimed is told of as lost when the shards are dealt out anew, even if it is ours again', async () => {
+    groups++;
+    const a = await owner('a');
+    await until(
+      () => a.owned.size === 4,
+      () => a.steps,
+    );
+    const topic = await control(SHARDS);
+    expect(await topic.claim(0, 'stranger', 0, () => true)).toBe(2);
+    expect(await topic.release(0, 'stranger', 2, 5)).toBe(true);
+    const before = a.steps.length,
+      b = await owner('b');
+    await until(
+      () => a.steps.length >= before + 8 && b.owned.size === 2,
+      () => [a.steps, b.steps],
+    );
+    const lost = a.steps.slice(before).filter((step) => step.split(' ')[1] === '0');
+    expect(lost).toEqual(['revoked 0', 'assigned 0', 'lost 0 1', 'owned 0 released 3']);
+    expect(a.steps.slice(before).filter((step) => step.split(' ')[1] === '1')).toEqual([]);
+    await topic.close();
+  });
+
+  test('more processes than shards: those without one wait for theirs', async () => {
+    groups++;
+    const all = await Promise.all(['a', 'b', 'c'].map((instance) => owner(instance, { shards: 2 })));
+    const owned = (): number => all.reduce((sum, o) => sum + o.owned.size, 0),
+      idle = (): Owner[] => all.filter((o) => o.owned.size === 0);
+    await until(
+      () => owned() === 2 && idle().length === 1,
+      () => all.map((o) => o.steps),
+    );
+    const spare = idle()[0]!,
+      busy = all.find((o) => o !== spare)!;
+    await busy.stop();
+    owners.splice(owners.indexOf(busy), 1);
+    await until(
+      () => spare.owned.size === 1,
+      () => spare.steps,
+    );
+    expect([...spare.owned.keys()]).toHaveLength(1);
+  });
+
+  test('a broker that dies and comes back disturbs nobody', async () => {
+    groups++;
+    const patient = { takeoverDelayMs: 600_000 },
+      both = [await owner('a', patient), await owner('b', patient)];
+    await until(
+      () => both.every((o) => o.owned.size === 2),
+      () => both.map((o) => o.steps),
+    );
+    const before = both.map((o) => [...o.owned]),
+      revoked = both.map((o) => o.steps.filter((step) => step.startsWith('revoked')).length);
+    await kafka.brokers[0]!.kill();
+    await until(() => both.every((o) => o.troubles.some((t) => t.includes('Joining group'))));
+    kafka.brokers[0]!.start();
+    await kafka.ready();
+    const third = await owner('c', patient);
+    await until(
+      () => third.owned.size === 1,
+      () => [...both.map((o) => [...o.steps, ...o.troubles]), third.steps],
+    );
+    const moved = [...third.owned.keys()][0]!;
+    for (const [i, o] of both.entries()) {
+      expect([...o.owned]).toEqual(before[i]!.filter(([shard]) => shard !== moved));
+      const mine = before[i]!.some(([shard]) => shard === moved) ? 1 : 0,
+        others = o.steps.filter((step) => step.startsWith('gave up')).length;
+      expect(o.steps.filter((step) => step.startsWith('revoked')).length - revoked[i]! - others).toBe(mine);
+    }
+  });
+
+  test('another number of shards, and a topic that forgets, are refused', async () => {
+    groups++;
+    await (await control(4)).close();
+    const other = (await control(3).catch((e: unknown) => e)) as TallyError;
+    expect(other).toMatchObject({ code: 'E_SHARDS', message: expect.stringContaining('has 4 partition(s)') });
+    expect(other.hint).toContain('group/4');
+    groups++;
+    await kafka.createTopic(`tally-g${groups}-control`, 1, { 'cleanup.policy': 'delete' });
+    await expect(control(1)).rejects.toMatchObject({ code: 'E_SHARDS', message: expect.stringContaining('cleanup.policy=delete') });
+    await expect(
+      ControlTopic.open({ log: 'kafka://127.0.0.1:1', security: {}, group: 'tally-x', shards: 1, onTrouble() {} }),
+    ).rejects.toMatchObject({ code: 'E_KAFKA_UNREACHABLE' });
+  });
+
+  test('a user needs what the documentation says, and is told what is missing', async () => {
+    groups++;
+    const group = `tally-g${groups}`,
+      told: string[] = [],
+      assigned = new Set<number>();
+    const join = (): Promise<ShardGroup> =>
+      joinGroup({
+        ...optionsOf('a', { shards: 1 }),
+        log: kafka.url(),
+        security: { sasl: { mechanism: 'PLAIN', user: 'limited', password: () => 'secret' } },
+        states: () => new Map(),
+        onAssigned: (shard) => void assigned.add(shard),
+        onRevoked() {},
+        onTrouble: (sentence) => void told.push(sentence),
+      });
+    const denied = async (work: () => Promise<unknown>, what: string): Promise<void> => {
+      const error = (await work().catch((e: unknown) => e)) as TallyError;
+      expect(error).toMatchObject({ code: 'E_KAFKA_DENIED', message: expect.stringContaining(what) });
+      expect(error.hint).toContain("Give the user '");
+    };
+    await denied(join, `Reading topic '${group}-control'`);
+    await allow('TOPIC', `${group}-control`, 'DESCRIBE');
+    await denied(join, `Creating topic '${group}-control'`);
+    await allow('TOPIC', `${group}-control`, 'CREATE');
+    await denied(join, `settings of topic '${group}-control'`);
+    await allow('TOPIC', `${group}-control`, 'DESCRIBE_CONFIGS');
+    await denied(join, `Using group '${group}'`);
+    await allow('GROUP', group, 'READ');
+    const joined = await join(),
+      claim = (): Promise<number | undefined> => joined.claim(0, 0);
+    await until(() => assigned.has(0));
+    await denied(claim, `Using transactional id '${group}-shard-0'`);
+    await allow('TRANSACTIONAL_ID', `${group}-shard-`, 'DESCRIBE');
+    await denied(claim, `Claiming shard 0 of group '${group}'`);
+    await allow('TRANSACTIONAL_ID', `${group}-shard-`, 'WRITE');
+    await denied(claim, `Claiming shard 0 of group '${group}'`);
+    await allow('TOPIC', `${group}-control`, 'WRITE');
+    // What it cannot read back may have been taken down all the same.
+    await denied(claim, `Reading ${group}-control, partition 0`);
+    await allow('TOPIC', `${group}-control`, 'READ');
+    const epoch = (await claim())!;
+    expect(await joined.read(0)).toEqual({ epoch, instance: 'a', released: null });
+    expect(await joined.release(0, epoch, 3)).toBe(true);
+    await joined.leave();
+    expect(told).toEqual([]);
   });
 });

@@ -8,7 +8,7 @@ export async function commitOffsets(cluster: Cluster, group: string, offsets: re
   if (offsets.length === 0) return;
   await cluster.patiently(async () => {
     const what = `Committing offsets to group '${group}'`;
-    const coordinator = await cluster.askAny(FIND_COORDINATOR, { group });
+    const coordinator = await cluster.askAny(FIND_COORDINATOR, { kind: 'group', name: group });
     throwIfError(coordinator.error, what);
     for (const { error } of await cluster.ask(coordinator.node, OFFSET_COMMIT, { group, offsets })) throwIfError(error, what);
   });

@@ -41,7 +41,8 @@ export async function openLibrary(url: string, security: Security, requestTimeou
     connectionTimeout: 2000,
     authenticationTimeout: 3000,
     requestTimeout,
-    retry: { retries: 4, initialRetryTime: 100, maxRetryTime: 400 },
+    // Who asks tries again himself, and knows for how long.
+    retry: { retries: 1, initialRetryTime: 100, maxRetryTime: 400 },
   });
 }
 

@@ -10,7 +10,8 @@ import { commitOffsets } from './group-offsets.ts';
 import { OffsetFinder } from './offset-finder.ts';
 import type { KafkaPartitionReader, PartitionStart } from './partition-queue.ts';
 import { DESCRIBE_CONFIGS } from './protocol/configs.ts';
-import type { CommittedOffset } from './protocol/group.ts';
+import { FIND_COORDINATOR } from './protocol/group.ts';
+import type { CommittedOffset, Coordinated } from './protocol/group.ts';
 import type { Security } from './security.ts';
 
 export interface KafkaLogOptions extends Security {
@@ -124,6 +125,14 @@ export class KafkaLog {
   /** For lag tools; throws a TallyError where it is refused, which need not stop anybody. */
   commit(group: string, offsets: readonly CommittedOffset[]): Promise<void> {
     return commitOffsets(this.#cluster, group, offsets);
+  }
+
+  /** Throws a TallyError when the user may not use the group or transactional id. */
+  checkRight(what: Coordinated): Promise<void> {
+    return this.#cluster.patiently(async () => {
+      const { error } = await this.#cluster.askAny(FIND_COORDINATOR, what);
+      throwIfError(error, `Using ${what.kind} '${what.name}'`);
+    });
   }
 
   async close(): Promise<void> {

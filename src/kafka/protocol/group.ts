@@ -1,4 +1,4 @@
-/** FindCoordinator and OffsetCommit, as a consumer outside any membership commits: only so that lag tools see where we are. */
+/** FindCoordinator, and OffsetCommit as a consumer outside any membership commits: only so that lag tools see where we are. */
 import type { Api } from './api.ts';
 
 export interface Coordinator {
@@ -7,16 +7,21 @@ export interface Coordinator {
   readonly host: string;
   readonly port: number;
 }
-const GROUP = 0;
+/** Of a consumer group, or of the producer with that transactional.id. */
+export interface Coordinated {
+  readonly kind: 'group' | 'transactional id';
+  readonly name: string;
+}
+const KINDS: Readonly<Record<Coordinated['kind'], number>> = { group: 0, 'transactional id': 1 };
 
-export const FIND_COORDINATOR: Api<{ readonly group: string }, Coordinator> = {
+export const FIND_COORDINATOR: Api<Coordinated, Coordinator> = {
   name: 'FindCoordinator',
   key: 10,
   versions: [3, 3],
   flexible: true,
-  write(w, { group }) {
-    w.compactString(group);
-    w.int8(GROUP);
+  write(w, { kind, name }) {
+    w.compactString(name);
+    w.int8(KINDS[kind]);
     w.noTags();
   },
   read(r) {

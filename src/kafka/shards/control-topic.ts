@@ -5,30 +5,20 @@
  * still so when its record is committed, and no two ever write the same epoch.
  */
 import type { Kafka } from 'kafkajs';
-import { codecs } from '../../log/codecs.ts';
-import { backoffMs } from '../../pause.ts';
 import { monotonicMs } from '../../clock.ts';
-import { TallyError, usage } from '../../errors.ts';
+import { TallyError } from '../../errors.ts';
+import { codecs } from '../../log/codecs.ts';
+import { backoffMs, Pause } from '../../pause.ts';
 import { decodeBatch } from '../../../topology/consume/cursor.ts';
 import { Records } from '../../../topology/consume/records.ts';
-import { parseKafkaUrl, showAddress } from '../address.ts';
 import { BrokerTrouble } from '../faults.ts';
 import { openLibrary } from '../library-access.ts';
-import { openKafkaLog } from '../log.ts';
 import type { KafkaLog } from '../log.ts';
 import type { KafkaPartitionReader } from '../partition-queue.ts';
-import type { Security } from '../security.ts';
+import { attemptOf, controlTopicOf, openControlLog, transactionalIdOf } from './control-topic-setup.ts';
+import type { ControlTopicOptions } from './control-topic-setup.ts';
 import { lastFault, libraryFault } from './library-fault.ts';
-import type { Attempt } from './library-fault.ts';
 
-export interface ControlTopicOptions {
-  readonly log: string;
-  readonly security: Security;
-  /** Also the beginning of the topic's name and of every transactional.id. */
-  readonly group: string;
-  readonly shards: number;
-  readonly onTrouble: (sentence: string) => void;
-}
 /** What the topic says of a shard. */
 export interface ShardRecord {
   /** Of the last claim; 0: nobody ever claimed it. */
@@ -41,53 +31,46 @@ type Message =
   | { readonly key: 'claim'; readonly value: { readonly v: 1; readonly epoch: number; readonly instance: string } }
   | { readonly key: 'released'; readonly value: { readonly v: 1; readonly epoch: number; readonly version: number } };
 
-const PATIENCE_MS = 8000,
-  REQUEST_MS = 3000,
+/** All of it together stays below ten seconds: then a person is told. */
+const WRITE_MS = 6000,
+  READ_MS = 4000,
+  REQUEST_MS = 2500,
   BACKOFF = { firstMs: 50, mostMs: 500 },
   /** A claimer that died in its transaction hides what comes behind it for no longer than this. */
   TRANSACTION_MS = 10_000,
   VISIBLE_MS = 5,
-  REPLICAS = 3,
-  BUFFER_BYTES = 1024 * 1024;
+  /** Looked at now and then even when nobody says that there is something new. */
+  LOOK_MS = 200;
 const UNCLAIMED: ShardRecord = { epoch: 0, instance: null, released: null };
 
 interface Followed {
-  reader: KafkaPartitionReader;
+  readonly reader: KafkaPartitionReader;
   said: ShardRecord;
 }
 
 export class ControlTopic {
-  readonly name: string;
-  readonly where: string;
-  readonly #kafka: Kafka;
   readonly #o: ControlTopicOptions;
+  readonly #name: string;
+  readonly #kafka: Kafka;
   #log!: KafkaLog;
   readonly #followed = new Map<number, Followed>();
+  /** One reading at a time of each shard. */
   readonly #reading = new Map<number, Promise<unknown>>();
-  readonly #waiting = new Set<() => void>();
+  readonly #pauses = new Set<Pause>();
 
   private constructor(o: ControlTopicOptions, kafka: Kafka) {
     this.#o = o;
+    this.#name = controlTopicOf(o);
     this.#kafka = kafka;
-    this.name = `${o.group}-control`;
-    this.where = parseKafkaUrl(o.log).map(showAddress).join(', ');
   }
 
-  /** Makes the topic when it is missing; refuses one that is not what it must be. */
   static async open(o: ControlTopicOptions): Promise<ControlTopic> {
-    const kafka = await openLibrary(o.log, o.security, REQUEST_MS);
-    const topic = new ControlTopic(o, kafka);
-    topic.#log = await topic.#openLog().catch((error: unknown) => {
-      if (!isMissing(error)) throw error;
-      return topic.#create();
+    const kafka = await openLibrary(o.log, o.security, REQUEST_MS),
+      topic = new ControlTopic(o, kafka);
+    topic.#log = await openControlLog(o, kafka, () => {
+      for (const pause of topic.#pauses) pause.wake();
     });
-    try {
-      await topic.#check();
-      return topic;
-    } catch (error) {
-      await topic.close();
-      throw error;
-    }
+    return topic;
   }
 
   /** All that claims and releases which were over before had said. */
@@ -125,9 +108,13 @@ export class ControlTopic {
     return isOwner;
   }
 
-  async close(): Promise<void> {
-    await this.#log.close();
-    this.#wake();
+  /** Throws what keeps the user from joining the group. */
+  checkGroup(): Promise<void> {
+    return this.#log.checkRight({ kind: 'group', name: this.#o.group });
+  }
+
+  close(): Promise<void> {
+    return this.#log.close();
   }
 
   async #write(
@@ -136,8 +123,8 @@ export class ControlTopic {
     isWanted: () => boolean,
     decide: (said: ShardRecord) => Message | undefined,
   ): Promise<Message | undefined> {
-    const attempt = this.#attempt(what),
-      untilMs = monotonicMs() + PATIENCE_MS;
+    const attempt = attemptOf(this.#o, `${what} of group '${this.#o.group}'`),
+      untilMs = monotonicMs() + WRITE_MS;
     for (let tries = 1; isWanted(); tries++) {
       try {
         return await this.#transact(shard, (said) => (isWanted() ? decide(said) : undefined));
@@ -153,22 +140,24 @@ export class ControlTopic {
 
   async #transact(shard: number, decide: (said: ShardRecord) => Message | undefined): Promise<Message | undefined> {
     const producer = this.#kafka.producer({
-      transactionalId: `${this.#o.group}-shard-${shard}`,
+      transactionalId: transactionalIdOf(this.#o, shard),
       transactionTimeout: TRANSACTION_MS,
       allowAutoTopicCreation: false,
       maxInFlightRequests: 1,
     });
     try {
+      // The library keeps to itself why it finds no coordinator.
+      await this.#log.checkRight({ kind: 'transactional id', name: transactionalIdOf(this.#o, shard) });
       await producer.connect();
       // From here on whoever began before is fenced, and what they committed can be read.
       const transaction = await producer.transaction(),
         message = decide(await this.read(shard));
       if (message === undefined) return undefined;
       const { key, value } = message;
-      await transaction.send({ topic: this.name, messages: [{ key, value: JSON.stringify(value), partition: shard }] });
+      await transaction.send({ topic: this.#name, messages: [{ key, value: JSON.stringify(value), partition: shard }] });
       await transaction.commit();
       // The coordinator answers before the partition shows it: who is told that it was said must find it said.
-      const untilMs = monotonicMs() + PATIENCE_MS;
+      const untilMs = monotonicMs() + READ_MS;
       while (!holds(await this.read(shard), message)) {
         if (monotonicMs() > untilMs) throw new BrokerTrouble('a committed transaction does not become visible');
         await new Promise((resolve) => setTimeout(resolve, VISIBLE_MS));
@@ -180,31 +169,35 @@ export class ControlTopic {
   }
 
   async #read(shard: number): Promise<ShardRecord> {
-    const untilMs = monotonicMs() + PATIENCE_MS,
-      end = (await this.#log.endOffsets(this.name))[shard]!;
+    const untilMs = monotonicMs() + READ_MS,
+      pause = new Pause();
+    this.#pauses.add(pause);
     try {
-      const followed = await this.#follow(shard);
+      const end = (await this.#log.endOffsets(this.#name))[shard]!,
+        followed = await this.#follow(shard);
       for (;;) {
         this.#take(followed);
         if (followed.reader.position >= end) return followed.said;
         if (monotonicMs() > untilMs)
-          throw new BrokerTrouble(`reading topic '${this.name}', partition ${shard} takes longer than ${PATIENCE_MS / 1000} s`);
-        await this.#data();
+          throw new BrokerTrouble(`${this.#name}, partition ${shard}: what it holds up to offset ${end} does not come`);
+        await pause.sleep(LOOK_MS);
       }
     } catch (error) {
       // Whatever is wrong with what was read, the next one who asks begins anew.
       this.#followed.get(shard)?.reader.close();
       this.#followed.delete(shard);
-      const attempt = this.#attempt(`Reading shard ${shard}`);
+      const attempt = attemptOf(this.#o, `Reading who owns shard ${shard} of group '${this.#o.group}'`);
       throw lastFault(libraryFault(error, attempt), attempt);
+    } finally {
+      this.#pauses.delete(pause);
     }
   }
 
   async #follow(shard: number): Promise<Followed> {
     const known = this.#followed.get(shard);
     if (known !== undefined) return known;
-    const offset = (await this.#log.startOffsets(this.name))[shard]!,
-      followed = { reader: this.#log.reader({ topic: this.name, partition: shard, offset }), said: UNCLAIMED };
+    const offset = (await this.#log.startOffsets(this.#name))[shard]!,
+      followed = { reader: this.#log.reader({ topic: this.#name, partition: shard, offset }), said: UNCLAIMED };
     this.#followed.set(shard, followed);
     return followed;
   }
@@ -218,91 +211,7 @@ export class ControlTopic {
       reader.advance();
     }
   }
-
-  /** Until there may be something new; now and then anyhow. */
-  async #data(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>(),
-      timer = setTimeout(resolve, 200);
-    this.#waiting.add(resolve);
-    await promise;
-    this.#waiting.delete(resolve);
-    clearTimeout(timer);
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting) resolve();
-  }
-
-  #openLog(): Promise<KafkaLog> {
-    const { log, security, onTrouble } = this.#o;
-    return openKafkaLog(log, [this.name], { ...security, bufferBytes: BUFFER_BYTES, onData: () => this.#wake(), onTrouble });
-  }
-
-  async #create(): Promise<KafkaLog> {
-    const attempt: Attempt = {
-      what: `Creating topic '${this.name}'`,
-      where: this.where,
-      rights:
-        `Give the user 'Create' and 'Describe' on the topic, or make it yourself: kafka-topics.sh --create --topic ${this.name} ` +
-        `--partitions ${this.#o.shards} --config cleanup.policy=compact.`,
-    };
-    const admin = this.#kafka.admin();
-    try {
-      await admin.connect();
-      const { brokers } = await admin.describeCluster(),
-        replicationFactor = Math.min(REPLICAS, brokers.length),
-        configEntries = [
-          { name: 'cleanup.policy', value: 'compact' },
-          // A claim that only a broker knows which then is lost would be given to another.
-          ...(replicationFactor < REPLICAS ? [] : [{ name: 'min.insync.replicas', value: '2' }]),
-        ];
-      await admin.createTopics({ topics: [{ topic: this.name, numPartitions: this.#o.shards, replicationFactor, configEntries }] });
-    } catch (error) {
-      throw lastFault(libraryFault(error, attempt), attempt);
-    } finally {
-      await admin.disconnect().catch(() => {});
-    }
-    // Not every broker knows of it at once.
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.#openLog();
-      } catch (error) {
-        if (!isMissing(error) || tries === 10) throw error;
-        await new Promise((resolve) => setTimeout(resolve, backoffMs(BACKOFF, tries)));
-      }
-    }
-  }
-
-  async #check(): Promise<void> {
-    const partitions = this.#log.partitions(this.name);
-    if (partitions !== this.#o.shards)
-      throw usage(
-        'E_SHARDS',
-        `the control topic '${this.name}' has ${partitions} partition(s), one for each shard, and this run asks for ${this.#o.shards} shards`,
-        `run with --shards group/${partitions}, or name another group`,
-      );
-    const policy = (await this.#log.topicConfig(this.name, ['cleanup.policy'])).get('cleanup.policy') ?? 'compact';
-    if (policy !== 'compact')
-      throw usage(
-        'E_SHARDS',
-        `the control topic '${this.name}' forgets who owns which shard (cleanup.policy=${policy})`,
-        `set its cleanup.policy to compact`,
-      );
-  }
-
-  #attempt(what: string): Attempt {
-    const { group } = this.#o;
-    return {
-      what: `${what} of group '${group}'`,
-      where: this.where,
-      rights:
-        `Give the user 'Read', 'Write', 'Describe' and 'DescribeConfigs' on topic '${this.name}', ` +
-        `'Write' and 'Describe' on the transactional ids that begin with '${group}-shard-', and 'Read' on group '${group}'.`,
-    };
-  }
 }
-
-const isMissing = (error: unknown): boolean => error instanceof TallyError && error.code === 'E_TOPIC_MISSING';
 
 /** It, or what came after it. */
 function holds({ epoch, released }: ShardRecord, { key, value }: Message): boolean {

@@ -22,6 +22,8 @@ export interface Attempt {
 
 /** A TallyError when no further try helps, else a BrokerTrouble. */
 export function libraryFault(thrown: unknown, { what, where, rights }: Attempt): TallyError | BrokerTrouble {
+  if (thrown instanceof TallyError && thrown.code === 'E_KAFKA_DENIED')
+    return new TallyError(thrown.code, thrown.message, rights, thrown.exit, thrown);
   if (thrown instanceof TallyError || thrown instanceof BrokerTrouble) return thrown;
   const error = rootOf(thrown);
   if (typeof error.code === 'number' && meaningOf(error.code).remedy === 'stop') return refused(error.code, `${what} at ${where}`, rights);

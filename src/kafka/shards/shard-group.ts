@@ -10,10 +10,10 @@ import { TallyError } from '../../errors.ts';
 import { backoffMs, Pause } from '../../pause.ts';
 import { openLibrary } from '../library-access.ts';
 import type { Security } from '../security.ts';
+import { attemptOf, controlTopicOf } from './control-topic-setup.ts';
 import { ControlTopic } from './control-topic.ts';
 import type { ShardRecord } from './control-topic.ts';
 import { lastFault, libraryFault } from './library-fault.ts';
-import type { Attempt } from './library-fault.ts';
 import { shardAssigner } from './member-metadata.ts';
 
 export interface GroupOptions {
@@ -67,9 +67,9 @@ const HEARTBEATS = 6,
 
 /** Resolves once the group knows of us, or waits for others; throws when it can't be joined. */
 export async function joinGroup(o: GroupOptions): Promise<ShardGroup> {
-  const control = await ControlTopic.open(o),
-    // An answer may wait for a member that hangs until its session is over.
-    member = new Member(o, control, await openLibrary(o.log, o.security, o.sessionMs + 3000));
+  // An answer may wait for a member that hangs until its session is over.
+  const library = await openLibrary(o.log, o.security, o.sessionMs + 3000),
+    member = new Member(o, await ControlTopic.open(o), library);
   try {
     await member.join();
     return member;
@@ -79,19 +79,24 @@ export async function joinGroup(o: GroupOptions): Promise<ShardGroup> {
   }
 }
 
+interface Assignment {
+  readonly sinceMs: number;
+  /** What we claimed under it. */
+  epoch?: number;
+}
+
 class Member implements ShardGroup {
   readonly #o: GroupOptions;
   readonly #control: ControlTopic;
   readonly #kafka: Kafka;
-  /** Shard -> since when. */
-  readonly #assigned = new Map<number, number>();
-  /** Shard -> the epoch that we took while it was assigned. */
-  readonly #claimed = new Map<number, number>();
+  readonly #assigned = new Map<number, Assignment>();
   readonly #pause = new Pause();
   #consumer: Consumer | undefined;
   /** When the group last confirmed what we are assigned; -Infinity while it is being dealt out anew. */
   #confirmedMs = Number.NEGATIVE_INFINITY;
   #joins = 0;
+  /** `join` is over. */
+  #isIn = false;
   #hasLeft = false;
   readonly #leaving = Promise.withResolvers<void>();
   #ended: Promise<void> = Promise.resolve();
@@ -104,11 +109,15 @@ class Member implements ShardGroup {
 
   async join(): Promise<void> {
     const first = Promise.withResolvers<void>(),
-      timer = setTimeout(() => {
-        this.#o.onTrouble(`Group '${this.#o.group}' at ${this.#control.where} is waiting for other members`);
+      onIn = (): void => {
+        this.#isIn = true;
         first.resolve();
+      },
+      timer = setTimeout(() => {
+        this.#o.onTrouble(`Group '${this.#o.group}' deals its shards out anew: this process waits for other members`);
+        onIn();
       }, JOIN_MS);
-    this.#ended = this.#stayIn(first);
+    this.#ended = this.#stayIn(onIn, first.reject);
     try {
       await first.promise;
     } finally {
@@ -122,31 +131,33 @@ class Member implements ShardGroup {
 
   async waitForTurn(shard: number, signal: AbortSignal): Promise<Turn> {
     const { instance, takeoverDelayMs } = this.#o,
-      sinceMs = this.#assigned.get(shard);
+      assignment = this.#assigned.get(shard);
     for (;;) {
-      const isRevoked = (): boolean => signal.aborted || sinceMs === undefined || this.#assigned.get(shard) !== sinceMs;
-      if (isRevoked()) return 'revoked';
-      const said = await this.#control.read(shard);
-      if (isRevoked()) return 'revoked';
+      if (assignment === undefined || signal.aborted || !this.#isOurs(shard, assignment)) return 'revoked';
+      const said = await this.#control.read(shard).catch((error: unknown) => {
+        if (this.#isOurs(shard, assignment)) throw error;
+        return undefined;
+      });
+      if (said === undefined || signal.aborted || !this.#isOurs(shard, assignment)) return 'revoked';
       if (said.instance === null) return 'free';
       if (said.instance === instance) return 'ours';
       if (said.released?.epoch === said.epoch) return 'released';
-      const leftMs = sinceMs! + takeoverDelayMs - monotonicMs();
+      const leftMs = assignment.sinceMs + takeoverDelayMs - monotonicMs();
       if (leftMs <= 0) return 'silent';
       await new Promise((resolve) => setTimeout(resolve, Math.min(leftMs, LOOK_MS)));
     }
   }
 
   async claim(shard: number, atLeast: number): Promise<number | undefined> {
-    const sinceMs = this.#assigned.get(shard),
-      isOurs = (): boolean => sinceMs !== undefined && this.#assigned.get(shard) === sinceMs && !this.#hasLeft;
-    while (isOurs()) {
+    const assignment = this.#assigned.get(shard);
+    while (assignment !== undefined && this.#isOurs(shard, assignment)) {
+      const isWanted = (): boolean => this.#isOurs(shard, assignment) && this.#isConfirmed();
       // Who hung may have lost the shard long ago: the group must have confirmed it since.
-      if (!this.#isConfirmed()) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      if (!isWanted()) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       else {
-        const epoch = await this.#control.claim(shard, this.#o.instance, atLeast, () => isOurs() && this.#isConfirmed());
+        const epoch = await this.#control.claim(shard, this.#o.instance, atLeast, isWanted);
         if (epoch === undefined) continue;
-        if (isOurs()) this.#claimed.set(shard, epoch);
+        assignment.epoch = epoch;
         return epoch;
       }
     }
@@ -169,25 +180,25 @@ class Member implements ShardGroup {
     await this.#control.close();
   }
 
+  #isOurs(shard: number, assignment: Assignment): boolean {
+    return this.#assigned.get(shard) === assignment;
+  }
+
   #isConfirmed(): boolean {
     return monotonicMs() - this.#confirmedMs < this.#o.sessionMs / 2;
   }
 
-  /** Joins again whenever it was thrown out, until it leaves. */
-  async #stayIn(first: { resolve(): void; reject(error: Error): void }): Promise<void> {
+  /** Joins again whenever it was thrown out, until it leaves. What keeps it from joining at first is for `onOut`. */
+  async #stayIn(onIn: () => void, onOut: (fault: TallyError) => void): Promise<void> {
     const { group } = this.#o,
-      attempt: Attempt = {
-        what: `Joining group '${group}'`,
-        where: this.#control.where,
-        rights: `Give the user 'Read' on group '${group}' and 'Read' on topic '${this.#control.name}'.`,
-      };
+      attempt = attemptOf(this.#o, `Joining group '${group}'`);
     for (let tries = 1; !this.#hasLeft; tries++) {
       const joinsBefore = this.#joins,
-        crash = await this.#consume(first.resolve);
+        crash = await this.#consume(onIn);
       if (crash === undefined) return;
       this.#confirmedMs = Number.NEGATIVE_INFINITY;
       const fault = lastFault(libraryFault(crash, attempt), attempt);
-      first.reject(fault);
+      if (!this.#isIn) return onOut(fault);
       this.#o.onTrouble(fault.message);
       if (this.#joins > joinsBefore) tries = 1;
       await this.#pause.sleep(backoffMs(BACKOFF, tries));
@@ -197,7 +208,7 @@ class Member implements ShardGroup {
   /** Until it leaves (undefined), or crashes. */
   async #consume(onJoined: () => void): Promise<unknown> {
     const { group, shards, sessionMs, instance, states } = this.#o,
-      topic = this.#control.name,
+      topic = controlTopicOf(this.#o),
       ended = Promise.withResolvers<unknown>();
     const own = (): { instance: string; states: ReadonlyMap<number, number>; assigned: ReadonlySet<number> } => ({
       instance,
@@ -221,10 +232,10 @@ class Member implements ShardGroup {
       // What is in the topic is read elsewhere, and committed: paused, the library fetches nothing and only keeps the membership.
       consumer.pause([{ topic }]);
       const mine = payload.memberAssignment[topic] ?? [];
-      // A bug in what is called must not look like a crash of the consumer.
-      queueMicrotask(() => {
-        if (this.#consumer === consumer) this.#dealt(mine);
-        onJoined();
+      onJoined();
+      // Later: who joins gets the group before its shards, and a bug in what is called must not look like a crash of the consumer.
+      setImmediate(() => {
+        if (this.#consumer === consumer && !this.#hasLeft) this.#dealt(mine);
       });
     });
     consumer.on(HEARTBEAT, () => {
@@ -235,6 +246,7 @@ class Member implements ShardGroup {
     });
     consumer.on(CRASH, ({ payload }) => ended.resolve(payload.error));
     try {
+      await this.#control.checkGroup();
       await consumer.connect();
       await consumer.subscribe({ topics: [topic] });
       consumer.run({ autoCommit: false, eachBatch: async () => {} }).catch(ended.resolve);
@@ -249,37 +261,35 @@ class Member implements ShardGroup {
 
   #dealt(shards: readonly number[]): void {
     const join = ++this.#joins,
-      now = (this.#confirmedMs = monotonicMs()),
       mine = new Set(shards);
+    this.#confirmedMs = monotonicMs();
     for (const shard of this.#assigned.keys()) if (!mine.has(shard)) this.#revoke(shard);
     for (const shard of mine) {
-      if (!this.#assigned.has(shard)) this.#assign(shard, now);
-      else if (this.#claimed.has(shard)) void this.#recheck(shard, join);
+      const before = this.#assigned.get(shard);
+      if (before === undefined) this.#assign(shard);
+      else if (before.epoch !== undefined) void this.#recheck(shard, before, before.epoch, join);
     }
   }
 
-  #assign(shard: number, sinceMs: number): void {
-    this.#assigned.set(shard, sinceMs);
+  #assign(shard: number): void {
+    this.#assigned.set(shard, { sinceMs: monotonicMs() });
     this.#o.onAssigned(shard);
   }
 
   #revoke(shard: number): void {
     this.#assigned.delete(shard);
-    this.#claimed.delete(shard);
     this.#o.onRevoked(shard);
   }
 
   /** The group may have given a shard of ours to somebody else while we were out of it, and back: then it is to be taken over anew. */
-  async #recheck(shard: number, join: number): Promise<void> {
-    const epoch = this.#claimed.get(shard)!;
-    for (let tries = 1; ; tries++) {
+  async #recheck(shard: number, assignment: Assignment, epoch: number, join: number): Promise<void> {
+    for (let tries = 1; join === this.#joins && this.#isOurs(shard, assignment); tries++) {
       try {
         const said = await this.#control.read(shard);
-        if (said.epoch <= epoch || this.#claimed.get(shard) !== epoch) return;
+        if (said.epoch === epoch || !this.#isOurs(shard, assignment)) return;
         this.#revoke(shard);
-        return this.#assign(shard, monotonicMs());
+        return this.#assign(shard);
       } catch (error) {
-        if (join !== this.#joins || this.#hasLeft) return;
         this.#o.onTrouble(error instanceof TallyError ? error.message : String(error));
         await new Promise((resolve) => setTimeout(resolve, backoffMs(BACKOFF, tries)));
       }

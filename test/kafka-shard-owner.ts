@@ -90,8 +90,6 @@ export class Owner {
 
 if (import.meta.main) {
   const owner = await Owner.start(JSON.parse(process.argv[2]!) as OwnerOptions, (step) => void process.stdout.write(`${step}\n`));
-  process.stdin.on('end', () => {
-    void owner.stop().then(() => process.exit(0));
-  });
+  process.stdin.on('end', () => void owner.stop());
   process.stdin.resume();
 }

@@ -20,6 +20,8 @@ export interface ControlTopicOptions {
   readonly group: string;
   readonly shards: number;
   readonly onTrouble: (sentence: string) => void;
+  /** A newer claim of a shard that was read or claimed here; also our own. */
+  readonly onClaim: (shard: number, instance: string | null, epoch: number) => void;
 }
 
 const REPLICAS = 3,
@@ -34,7 +36,7 @@ export const controlTopicOf = ({ group }: Pick<ControlTopicOptions, 'group'>): s
 export const transactionalIdOf = ({ group }: Pick<ControlTopicOptions, 'group'>, shard: number): string => `${group}-shard-${shard}`;
 
 /** For sentences: what is tried, where, and the rights that all of it takes. */
-export function attemptOf(o: ControlTopicOptions, what: string): Attempt {
+export function attemptOf(o: Pick<ControlTopicOptions, 'log' | 'group'>, what: string): Attempt {
   return {
     what,
     where: parseKafkaUrl(o.log).map(showAddress).join(', '),

@@ -67,9 +67,7 @@ export class ControlTopic {
   static async open(o: ControlTopicOptions): Promise<ControlTopic> {
     const kafka = await openLibrary(o.log, o.security, REQUEST_MS),
       topic = new ControlTopic(o, kafka);
-    topic.#log = await openControlLog(o, kafka, () => {
-      for (const pause of topic.#pauses) pause.wake();
-    });
+    topic.#log = await openControlLog(o, kafka, () => topic.#arrived());
     return topic;
   }
 
@@ -176,20 +174,29 @@ export class ControlTopic {
       const end = (await this.#log.endOffsets(this.#name))[shard]!,
         followed = await this.#follow(shard);
       for (;;) {
-        this.#take(followed);
+        this.#take(shard, followed);
         if (followed.reader.position >= end) return followed.said;
         if (monotonicMs() > untilMs)
           throw new BrokerTrouble(`${this.#name}, partition ${shard}: what it holds up to offset ${end} does not come`);
         await pause.sleep(LOOK_MS);
       }
     } catch (error) {
-      // Whatever is wrong with what was read, the next one who asks begins anew.
-      this.#followed.get(shard)?.reader.close();
-      this.#followed.delete(shard);
       const attempt = attemptOf(this.#o, `Reading who owns shard ${shard} of group '${this.#o.group}'`);
       throw lastFault(libraryFault(error, attempt), attempt);
     } finally {
       this.#pauses.delete(pause);
+    }
+  }
+
+  /** Those who wait look for themselves; of the other shards that were ever asked for, a new claim is told. */
+  #arrived(): void {
+    for (const pause of this.#pauses) pause.wake();
+    for (const [shard, followed] of this.#followed) {
+      try {
+        this.#take(shard, followed);
+      } catch {
+        // Whoever reads next begins anew, and is told.
+      }
     }
   }
 
@@ -202,14 +209,23 @@ export class ControlTopic {
     return followed;
   }
 
-  #take(followed: Followed): void {
-    const { reader } = followed;
-    for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
-      const records = new Records();
-      decodeBatch(batch.bytes, records, codecs);
-      for (let i = 0; i < records.count; i++) followed.said = taken(followed.said, textOf(records, i, 'key'), textOf(records, i, 'value'));
-      reader.advance();
+  #take(shard: number, followed: Followed): void {
+    const { reader } = followed,
+      { epoch } = followed.said;
+    try {
+      for (let batch = reader.peek(); batch !== undefined; batch = reader.peek()) {
+        const records = new Records();
+        decodeBatch(batch.bytes, records, codecs);
+        for (let i = 0; i < records.count; i++)
+          followed.said = taken(followed.said, textOf(records, i, 'key'), textOf(records, i, 'value'));
+        reader.advance();
+      }
+    } catch (error) {
+      reader.close();
+      this.#followed.delete(shard);
+      throw error;
     }
+    if (followed.said.epoch !== epoch) this.#o.onClaim(shard, followed.said.instance, followed.said.epoch);
   }
 }
 

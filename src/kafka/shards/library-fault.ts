@@ -20,13 +20,20 @@ export interface Attempt {
   readonly rights: string;
 }
 
+/** Where it isn't a right that is missing. */
+const HINTS: Readonly<Record<number, string>> = {
+  23: 'Name another group: this one has consumers that are no shards of this job, or of another version.',
+  26: "Choose one between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms.",
+};
+
 /** A TallyError when no further try helps, else a BrokerTrouble. */
 export function libraryFault(thrown: unknown, { what, where, rights }: Attempt): TallyError | BrokerTrouble {
   if (thrown instanceof TallyError && thrown.code === 'E_KAFKA_DENIED')
     return new TallyError(thrown.code, thrown.message, rights, thrown.exit, thrown);
   if (thrown instanceof TallyError || thrown instanceof BrokerTrouble) return thrown;
   const error = rootOf(thrown);
-  if (typeof error.code === 'number' && meaningOf(error.code).remedy === 'stop') return refused(error.code, `${what} at ${where}`, rights);
+  if (typeof error.code === 'number' && meaningOf(error.code).remedy === 'stop')
+    return refused(error.code, `${what} at ${where}`, HINTS[error.code] ?? rights);
   if (error.name === 'KafkaJSSASLAuthenticationError')
     return new TallyError(
       'E_KAFKA_AUTH',

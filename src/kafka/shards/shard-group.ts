@@ -11,6 +11,7 @@ import { backoffMs, Pause } from '../../pause.ts';
 import { openLibrary } from '../library-access.ts';
 import type { Security } from '../security.ts';
 import { attemptOf, controlTopicOf } from './control-topic-setup.ts';
+import type { ControlTopicOptions } from './control-topic-setup.ts';
 import { ControlTopic } from './control-topic.ts';
 import type { ShardRecord } from './control-topic.ts';
 import { lastFault, libraryFault } from './library-fault.ts';
@@ -32,7 +33,10 @@ export interface GroupOptions {
   readonly states: () => ReadonlyMap<number, number>;
   /** Not for a shard that was ours already. */
   readonly onAssigned: (shard: number) => void;
-  /** Not for a shard that stays ours through a rebalance. Followed by `onAssigned` when it is ours again at once: somebody else owned it between. */
+  /**
+   * Not for a shard that stays ours through a rebalance. `onAssigned` follows at once when somebody else has claimed a shard that the group
+   * still, or again, gives to us: its owner here is fenced, and a new one waits for its turn.
+   */
   readonly onRevoked: (shard: number) => void;
   /** What went wrong and is tried again; for people. */
   readonly onTrouble: (sentence: string) => void;
@@ -48,7 +52,10 @@ export interface ShardGroup {
    * whole delay since the shard was assigned; 'revoked': the shard is ours no more, or the signal came.
    */
   waitForTurn(shard: number, signal: AbortSignal): Promise<Turn>;
-  /** A new epoch, above all others and `atLeast`: whoever owned the shard before is fenced. Undefined: revoked meanwhile. */
+  /**
+   * A new epoch, above all others and `atLeast`: whoever owned the shard before is fenced. Undefined: revoked meanwhile. A shard that is
+   * revoked while its claim is written has an epoch all the same: release it.
+   */
   claim(shard: number, atLeast: number): Promise<number | undefined>;
   /** False: somebody else has claimed the shard since, and nothing was said. */
   release(shard: number, epoch: number, version: number): Promise<boolean>;
@@ -69,7 +76,8 @@ const HEARTBEATS = 6,
 export async function joinGroup(o: GroupOptions): Promise<ShardGroup> {
   // An answer may wait for a member that hangs until its session is over.
   const library = await openLibrary(o.log, o.security, o.sessionMs + 3000),
-    member = new Member(o, await ControlTopic.open(o), library);
+    onClaim: ControlTopicOptions['onClaim'] = (shard, instance, epoch) => member.superseded(shard, instance, epoch),
+    member = new Member(o, await ControlTopic.open({ ...o, onClaim }), library);
   try {
     await member.join();
     return member;
@@ -158,6 +166,8 @@ class Member implements ShardGroup {
         const epoch = await this.#control.claim(shard, this.#o.instance, atLeast, isWanted);
         if (epoch === undefined) continue;
         assignment.epoch = epoch;
+        const said = await this.#control.read(shard);
+        this.superseded(shard, said.instance, said.epoch);
         return epoch;
       }
     }
@@ -166,6 +176,14 @@ class Member implements ShardGroup {
 
   release(shard: number, epoch: number, version: number): Promise<boolean> {
     return this.#control.release(shard, this.#o.instance, epoch, version);
+  }
+
+  /** The group gave a shard of ours to somebody else while we were out of it, and perhaps back: then it is to be taken over anew. */
+  superseded(shard: number, instance: string | null, epoch: number): void {
+    const own = this.#assigned.get(shard)?.epoch;
+    if (own === undefined || own >= epoch || instance === this.#o.instance) return;
+    this.#revoke(shard);
+    this.#assign(shard);
   }
 
   async leave(): Promise<void> {
@@ -260,15 +278,11 @@ class Member implements ShardGroup {
   }
 
   #dealt(shards: readonly number[]): void {
-    const join = ++this.#joins,
-      mine = new Set(shards);
+    const mine = new Set(shards);
+    this.#joins++;
     this.#confirmedMs = monotonicMs();
     for (const shard of this.#assigned.keys()) if (!mine.has(shard)) this.#revoke(shard);
-    for (const shard of mine) {
-      const before = this.#assigned.get(shard);
-      if (before === undefined) this.#assign(shard);
-      else if (before.epoch !== undefined) void this.#recheck(shard, before, before.epoch, join);
-    }
+    for (const shard of mine) if (!this.#assigned.has(shard)) this.#assign(shard);
   }
 
   #assign(shard: number): void {
@@ -279,20 +293,5 @@ class Member implements ShardGroup {
   #revoke(shard: number): void {
     this.#assigned.delete(shard);
     this.#o.onRevoked(shard);
-  }
-
-  /** The group may have given a shard of ours to somebody else while we were out of it, and back: then it is to be taken over anew. */
-  async #recheck(shard: number, assignment: Assignment, epoch: number, join: number): Promise<void> {
-    for (let tries = 1; join === this.#joins && this.#isOurs(shard, assignment); tries++) {
-      try {
-        const said = await this.#control.read(shard);
-        if (said.epoch === epoch || !this.#isOurs(shard, assignment)) return;
-        this.#revoke(shard);
-        return this.#assign(shard);
-      } catch (error) {
-        this.#o.onTrouble(error instanceof TallyError ? error.message : String(error));
-        await new Promise((resolve) => setTimeout(resolve, backoffMs(BACKOFF, tries)));
-      }
-    }
   }
 }

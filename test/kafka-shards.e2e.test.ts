@@ -248,6 +248,27 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
     await Promise.all(topics.map((topic) => topic.close()));
   });
 
+  test('a claim that was committed while another began is seen by that one', async () => {
+    groups++;
+    const topic = await control(1);
+    let last = (await topic.claim(0, 'a', 0, () => true))!;
+    for (let round = 0; round < 24; round++) {
+      const other = kafka.client.producer({ transactionalId: `tally-g${groups}-shard-0`, maxInFlightRequests: 1 });
+      await other.connect();
+      const transaction = await other.transaction(),
+        value = JSON.stringify({ v: 1, epoch: last + 1, instance: 'other' });
+      await transaction.send({ topic: `tally-g${groups}-control`, messages: [{ key: 'claim', value, partition: 0 }] });
+      // Earlier or later against the other's beginning: it comes first, or is fenced.
+      const committing = new Promise((resolve) => setTimeout(resolve, round)).then(() => transaction.commit());
+      const [commit, claim] = await Promise.allSettled([committing, topic.claim(0, 'a', 0, () => true)]);
+      const epoch = claim.status === 'fulfilled' ? claim.value! : 0;
+      expect([round, epoch]).toEqual([round, last + (commit.status === 'fulfilled' ? 2 : 1)]);
+      last = epoch;
+      await other.disconnect();
+    }
+    await topic.close();
+  });
+
   test('a claimer that died before it committed holds nobody up, and its claim does not count', async () => {
     groups++;
     const topic = await control(1);

@@ -185,7 +185,7 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
     for (const [shard, epoch] of owned) expect((await other.group.read(shard)).epoch).toBe(epoch);
   });
 
-  test('who is killed and comes back within the delay goes on with its own shards', async () => {
+  test('who hangs, or is killed and comes back, within the delay goes on with its own shards', async () => {
     groups++;
     const patient = { takeoverDelayMs: 600_000 },
       first = process('a', patient);
@@ -199,9 +199,24 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
       () => [first.steps, other.steps],
     );
     const its = ownedOf(first.steps);
+    const told = (word: string, from: number): boolean =>
+        [...its.keys()].every((shard) => other.steps.slice(from).includes(`${word} ${shard}`)),
+      stepsBefore = [...first.steps];
+    first.child.kill('SIGSTOP');
+    await until(
+      () => told('assigned', 0),
+      () => other.steps,
+    );
+    first.child.kill('SIGCONT');
+    await until(
+      () => told('gave up', 0),
+      () => other.steps,
+    );
+    const from = other.steps.length;
+    expect(first.steps).toEqual(stepsBefore);
     first.child.kill('SIGKILL');
     await until(
-      () => [...its.keys()].every((shard) => other.steps.includes(`assigned ${shard}`)),
+      () => told('assigned', from),
       () => other.steps,
     );
     const again = process('a', { ...patient, states: [...its].map(([shard, epoch]) => [shard, epoch * 2 ** 40 + 9] as const) });
@@ -213,7 +228,7 @@ describe.skipIf(kafkaMissing !== undefined)('shards over processes', () => {
       [...its].map(([shard, epoch]) => `owned ${shard} ours ${epoch + 1}`).sort(),
     );
     await until(
-      () => [...its.keys()].every((shard) => other.steps.includes(`gave up ${shard}`)),
+      () => told('gave up', from),
       () => other.steps,
     );
     expect(other.owned.size).toBe(2);

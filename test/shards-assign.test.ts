@@ -71,3 +71,17 @@ test('without any state, shards stay where they are assigned when others come an
     }),
   );
 });
+
+test('of two whose states are equally new, the one that is assigned the shard keeps it', () => {
+  const states = new Map([
+      [0, 7],
+      [1, 7],
+    ]),
+    member = (id: string, ...assigned: number[]): ShardMember => ({ id, instance: id, states, assigned: new Set(assigned) });
+  expect(assignShards([member('a', 1), member('b', 0)], 2)).toEqual(
+    new Map([
+      ['a', [1]],
+      ['b', [0]],
+    ]),
+  );
+});

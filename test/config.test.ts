@@ -56,7 +56,7 @@ test('a flag wins over the environment, the environment over the file, the file 
   const words = { ...file('shards: 1\ndata: /file\ncommit:\n  behind: 3s\n  events: 5\n'), shards: '3' };
   const { config, origins } = loadConfig(words, { TALLY_SHARDS: '2', TALLY_DATA: '/environment', TALLY_COMMIT_CAUGHT_UP: '', PATH: 'x' });
   expect(config).toMatchObject({
-    shards: { count: 3, owned: null },
+    shards: { count: 3, owned: null, isGroup: false },
     data: '/environment',
     commit: { events: 5, behind: 3000, caughtUp: 200, provisional: 10_000 },
   });
@@ -147,7 +147,7 @@ for (const [text, sentence] of [
 test('a wrong value is refused where it stands, though a nearer one would win', () => {
   expect(refusal(() => loadConfig({ ...file('shards: many'), shards: '4' }, {})).message).toMatch(/tally\.yaml:1: shards/);
   expect(refusal(() => loadConfig({ shards: '4' }, { TALLY_SHARDS: 'many' })).message).toBe(
-    'TALLY_SHARDS is a whole number from 1 to 1024, or which of them run here (0-3/16, ordinal/16), not many',
+    'TALLY_SHARDS is a whole number from 1 to 1024, or which of them run here (0-3/16, ordinal/16, group/16), not many',
   );
 });
 
@@ -269,17 +269,18 @@ test('a secret goes on by its place, not by its value', () => {
 
 test('shards are all of a number, or which of them run here', () => {
   const of = (text: string): unknown => loadConfig({ shards: text }, {}).config.shards;
-  expect(of('16')).toEqual({ count: 16, owned: null });
-  expect(of('3/16')).toEqual({ count: 16, owned: [3] });
-  expect(of('0-3/16')).toEqual({ count: 16, owned: [0, 1, 2, 3] });
-  for (const wrong of ['4-3/16', '16/16', '0-16/16', '0/2000', '1,2/4', '/4', '-1/4'])
+  expect(of('16')).toEqual({ count: 16, owned: null, isGroup: false });
+  expect(of('3/16')).toEqual({ count: 16, owned: [3], isGroup: false });
+  expect(of('0-3/16')).toEqual({ count: 16, owned: [0, 1, 2, 3], isGroup: false });
+  expect(of('group/16')).toEqual({ count: 16, owned: null, isGroup: true });
+  for (const wrong of ['group', 'group/0', '4-3/16', '16/16', '0-16/16', '0/2000', '1,2/4', '/4', '-1/4'])
     expect(refusal(() => of(wrong)).message).toMatch(/--shards is a whole number/);
 });
 
 test('in a set of pods the number of the host says which shards are its own', () => {
   const kind = shards({ help: 'h' }, () => 'tally-2');
-  expect(kind.parse('ordinal/8')).toEqual({ count: 8, owned: [2] });
-  expect(kind.parse('ordinal:3/8')).toEqual({ count: 8, owned: [2, 5] });
+  expect(kind.parse('ordinal/8')).toEqual({ count: 8, owned: [2], isGroup: false });
+  expect(kind.parse('ordinal:3/8')).toEqual({ count: 8, owned: [2, 5], isGroup: false });
   expect(kind.safeParse('ordinal:2/8').success).toBe(false);
   expect(kind.safeParse('ordinal:9/8').success).toBe(false);
   expect(shards({ help: 'h' }, () => 'laptop').safeParse('ordinal/8').success).toBe(false);

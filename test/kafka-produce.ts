@@ -3,6 +3,7 @@ import { Connection } from '../src/kafka/connection.ts';
 import type { Api } from '../src/kafka/protocol/api.ts';
 import { BatchBuilder } from '../src/log/batch-builder.ts';
 import type { Log } from '../src/log/port.ts';
+import { openLog } from '../src/log/segments.ts';
 
 interface ProduceRequest {
   readonly topic: string;
@@ -121,4 +122,23 @@ export async function copyPartition(log: Log, producer: RawProducer, topic: stri
   }
   reader.close();
   return next;
+}
+
+/** What stands in the topic `sales` of a log on disk, batch for batch in the same topic of a broker: each call what is new since the last. */
+export class Copy {
+  private readonly next: number[];
+  private readonly log: string;
+  private readonly port: number;
+  constructor(log: string, port: number, partitions: number) {
+    this.log = log;
+    this.port = port;
+    this.next = Array.from({ length: partitions }, () => 0);
+  }
+  async go(): Promise<void> {
+    const producer = await RawProducer.open(this.port),
+      log = openLog(this.log);
+    for (let p = 0; p < this.next.length; p++) this.next[p] = await copyPartition(log, producer, 'sales', p, this.next[p]!);
+    log.close();
+    producer.close();
+  }
 }

@@ -4,32 +4,13 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openLog } from '../src/log/segments.ts';
 import { Place, sales, statusOf, told, until } from './end-to-end-fixture.ts';
 import { kafkaMissing, startKafka } from './kafka-fixture.ts';
 import type { KafkaCluster } from './kafka-fixture.ts';
-import { copyPartition, RawProducer } from './kafka-produce.ts';
+import { Copy } from './kafka-produce.ts';
 import { CuttingProxy } from './kafka-proxy.ts';
 
 const PARTITIONS = 3;
-
-/** Copies what the disk has and the topic has not yet. */
-class Copy {
-  private readonly next: number[] = Array.from({ length: PARTITIONS }, () => 0);
-  private readonly place: Place;
-  private readonly kafka: KafkaCluster;
-  constructor(place: Place, kafka: KafkaCluster) {
-    this.place = place;
-    this.kafka = kafka;
-  }
-  async go(): Promise<void> {
-    const producer = await RawProducer.open(this.kafka.brokers[0]!.plainPort),
-      log = openLog(this.place.log);
-    for (let p = 0; p < PARTITIONS; p++) this.next[p] = await copyPartition(log, producer, 'sales', p, this.next[p]!);
-    log.close();
-    producer.close();
-  }
-}
 
 /** The embedded engine of a data directory, by SIGKILL; its run starts it again. */
 function killEngine(data: string): void {
@@ -61,7 +42,7 @@ describe.skipIf(kafkaMissing !== undefined)('a job on Kafka', { timeout: 180_000
   /** A place with sales on disk, and the same in a topic that is new. */
   async function begin(lines: ReturnType<typeof sales>): Promise<{ place: Place; copy: Copy }> {
     const place = new Place(),
-      copy = new Copy(place, kafka);
+      copy = new Copy(place.log, kafka.brokers[0]!.plainPort, PARTITIONS);
     places.push(place);
     await kafka.admin((admin) => admin.deleteTopics({ topics: ['sales'] })).catch(() => {});
     await until(
@@ -216,7 +197,7 @@ describe.skipIf(kafkaMissing !== undefined)('a job on Kafka', { timeout: 180_000
       () => 'the topic is still there',
     );
     await kafka.createTopic('sales', PARTITIONS);
-    await new Copy(place, kafka).go();
+    await new Copy(place.log, kafka.brokers[0]!.plainPort, PARTITIONS).go();
     const refused = await place.tally(...fromKafka(place, '--until-end'));
     expect(refused.status).toBe(3);
     expect(refused.stderr).toMatch(told('E_LOG_GAP'));

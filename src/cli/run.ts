@@ -4,7 +4,7 @@ import { clickhouseVariables, kafkaSettings, loopBounds, snapshotOrder } from '.
 import type { Config } from '../config/schema.ts';
 import { nowMs } from '../clock.ts';
 import { runJob } from '../run/supervisor.ts';
-import type { RunSummary } from '../run/supervisor.ts';
+import type { RunSummary } from '../run/summary.ts';
 import { StopSignal } from '../run/signals.ts';
 import { LogLines } from '../telemetry/log-lines.ts';
 import { startTelemetry } from '../telemetry/telemetry.ts';
@@ -64,7 +64,7 @@ async function count(args: Args, config: Config, lines: LogLines): Promise<numbe
         contracts: config.contracts,
         shards: config.shards,
         snapshots: snapshotOrder(config),
-        takeover: { delayMs: config.takeover.delay, settleMs: config.takeover.settle },
+        takeover: { sessionMs: config.takeover.session, delayMs: config.takeover.delay, settleMs: config.takeover.settle },
         untilEnd: config.untilEnd,
         finish: config.finish,
         commitEvents: config.commit.events,

@@ -77,31 +77,37 @@ export async function claimEpoch(client: Client, name: ShardName, claim: Claim):
 }
 
 /**
- * Takes away what was written past the fork under older epochs, and says of which windows: the owner writes its own rows of them again.
- * May be asked any number of times, also while the owner writes.
+ * Takes away what was written past the fork of each claim under older epochs, and says of which windows: the owner writes its own rows of them
+ * again. May be asked any number of times, also while the owner writes.
  */
-export async function sweep(client: Client, plan: Plan, name: ShardName, claim: Claim): Promise<WindowName[]> {
-  const windows: WindowName[] = [],
-    first = claim.epoch * EPOCH,
-    past = `shard = ${name.shard} AND version > ${claim.fork} AND version < ${first}`,
-    open = claim.frozenTo === 0 ? '' : ` AND window_start >= fromUnixTimestamp64Milli(${claim.frozenTo}, 'UTC')`;
+export async function sweep(client: Client, plan: Plan, name: ShardName, claims: readonly Claim[]): Promise<WindowName[]> {
+  const windows: WindowName[] = [];
+  if (claims.length === 0) return windows;
   for (const [number, table] of plan.tables.entries()) {
     const layout = rowsLayout(plan, table, name.generation);
-    await bury(client, changesLayout(plan, table, name.generation), past + open, { epoch: claim.epoch });
-    await bury(client, layout, past + open, { version: first });
+    for (const claim of claims) {
+      const open = claim.frozenTo === 0 ? '' : ` AND window_start >= fromUnixTimestamp64Milli(${claim.frozenTo}, 'UTC')`;
+      await bury(client, changesLayout(plan, table, name.generation), past(name, claim) + open, { epoch: claim.epoch });
+      await bury(client, layout, past(name, claim) + open, { version: claim.epoch * EPOCH });
+    }
     const found = await rows<{ start: string }>(
       client,
-      `SELECT DISTINCT toString(toUnixTimestamp(window_start)) AS start FROM ${layout.name} WHERE shard = ${name.shard} AND version = ${first}`,
+      `SELECT DISTINCT toString(toUnixTimestamp(window_start)) AS start FROM ${layout.name} WHERE shard = ${name.shard} AND version IN (${claims.map((c) => c.epoch * EPOCH).join(', ')})`,
     );
     for (const { start } of found) windows.push({ table: number, start: Number(start) * 1000 });
   }
-  const read = claim.starts.map(
-    ([topic, partition, offset]) => `topic = ${literal(topic)} AND partition = ${partition} AND offset >= ${offset}`,
-  );
-  const again = claim.frozenTo === 0 ? '' : ` AND (${read.join(' OR ') || '0'})`;
-  await bury(client, QUARANTINE, `${isOf(name)} AND ${past}${again}`, { version: first });
+  for (const claim of claims) {
+    const read = claim.starts.map(
+      ([topic, partition, offset]) => `topic = ${literal(topic)} AND partition = ${partition} AND offset >= ${offset}`,
+    );
+    const again = claim.frozenTo === 0 ? '' : ` AND (${read.join(' OR ') || '0'})`;
+    await bury(client, QUARANTINE, `${isOf(name)} AND ${past(name, claim)}${again}`, { version: claim.epoch * EPOCH });
+  }
   return windows;
 }
+
+const past = ({ shard }: ShardName, { fork, epoch }: Claim): string =>
+  `shard = ${shard} AND version > ${fork} AND version < ${epoch * EPOCH}`;
 
 /** The newest of what the condition finds, once more as it is, but gone. */
 function bury(client: Client, layout: TableLayout, condition: string, as: Readonly<Record<string, number>>): Promise<void> {

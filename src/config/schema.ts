@@ -79,6 +79,12 @@ const snapshots = group({
 });
 
 const takeover = group({
+  session: span(
+    { help: 'with --shards group/S: a process that the group has not heard of for so long has lost its shards' },
+    '1s',
+    '5m',
+    '10s',
+  ),
   delay: span({ help: 'an owner that says nothing is waited for this long before its shard is taken over' }, '0s', '1h', '30s'),
   settle: span(
     { help: 'after a take-over: how long an insert of the owner before may be on its way; what it wrote is taken away once more then' },

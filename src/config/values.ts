@@ -113,38 +113,41 @@ export interface Range {
 
 const inWords = (n: number): string => String(n);
 
-/** How many shards, and which of them this process runs; null: all. */
+/** How many shards, and which of them this process runs; null: all, or, in a group, those that are dealt to it. */
 export interface Shards {
   readonly count: number;
   readonly owned: readonly number[] | null;
+  readonly isGroup: boolean;
 }
 
 const SHARDS_MAX = 1024;
 
-/** 16; or of 16 some: 3/16, 0-3/16; or, in a StatefulSet, that of the host's number: ordinal/16, of four pods ordinal:4/16. */
+/** 16; or of 16 some: 3/16, 0-3/16; or as a group deals them: group/16; or, in a StatefulSet, that of the host's number: ordinal/16, of four pods ordinal:4/16. */
 export function shards(said: Said, host: () => string): z.ZodType<Shards | undefined> {
-  const takes = `a whole number from 1 to ${SHARDS_MAX}, or which of them run here (0-3/16, ordinal/16)`;
+  const takes = `a whole number from 1 to ${SHARDS_MAX}, or which of them run here (0-3/16, ordinal/16, group/16)`;
   const show = (value: unknown): string => {
-    const { count, owned } = value as Shards;
+    const { count, owned, isGroup } = value as Shards;
+    if (isGroup) return `group/${count}`;
     return owned === null ? String(count) : `${owned[0]}-${owned.at(-1)}/${count}`;
   };
   return optional<Shards>({ takes, show, ...said }, (given) => {
-    const match = /^(?:(?:(\d+)(?:-(\d+))?|ordinal(?::(\d+))?)\/)?(\d+)$/.exec(
+    const match = /^(?:(?:(\d+)(?:-(\d+))?|ordinal(?::(\d+))?|group)\/)?(\d+)$/.exec(
       typeof given === 'number' ? String(given) : typeof given === 'string' ? given : '',
     );
     if (match === null) return undefined;
     const count = Number(match[4]);
     if (count < 1 || count > SHARDS_MAX) return undefined;
-    if (!String(given).includes('/')) return { count, owned: null };
+    if (!String(given).includes('/')) return { count, owned: null, isGroup: false };
+    if (String(given).startsWith('group')) return { count, owned: null, isGroup: true };
     const all = Array.from({ length: count }, (_, i) => i);
     if (match[1] === undefined) {
       const ordinal = Number(/-(\d+)$/.exec(host())?.[1] ?? Number.NaN),
         pods = Number(match[3] ?? count);
-      return ordinal < pods && pods <= count ? { count, owned: all.filter((i) => i % pods === ordinal) } : undefined;
+      return ordinal < pods && pods <= count ? { count, owned: all.filter((i) => i % pods === ordinal), isGroup: false } : undefined;
     }
     const from = Number(match[1]),
       to = Number(match[2] ?? match[1]);
-    return from <= to && to < count ? { count, owned: all.slice(from, to + 1) } : undefined;
+    return from <= to && to < count ? { count, owned: all.slice(from, to + 1), isGroup: false } : undefined;
   });
 }
 

@@ -14,7 +14,15 @@ import { TallyError } from '../errors.ts';
 import { type AuditEntry, type AuditHead, ENTRY_BYTES_MAX, FIRST_PREVIOUS, auditLines, writeEntry } from './audit-chain.ts';
 import { verifyAudit } from './audit-verify.ts';
 
-export type AuditKind = 'run.started' | 'shard.taken' | 'log.gap' | 'run.ended' | 'run.killed' | 'job.dropped' | 'audit.repaired';
+export type AuditKind =
+  | 'run.started'
+  | 'shard.taken'
+  | 'shard.released'
+  | 'log.gap'
+  | 'run.ended'
+  | 'run.killed'
+  | 'job.dropped'
+  | 'audit.repaired';
 export interface AuditAnchor {
   read(): AuditHead | undefined;
   /** Durable when it returns. */

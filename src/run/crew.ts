@@ -76,6 +76,11 @@ export class Crew {
     return [...this.byShard.values()].sort((a, b) => a.shard - b.shard);
   }
 
+  /** A shard that is another process's now. */
+  forget(shard: number): void {
+    this.byShard.delete(shard);
+  }
+
   tell(message: ToWorker): void {
     for (const team of this.teams) team.tell(message);
   }
@@ -85,9 +90,9 @@ export class Crew {
     if (this.lastEnds.push(lastEnd) === this.teams.size) this.tell({ kind: 'finish', at: Math.max(...this.lastEnds) });
   }
 
-  /** An orderly stop; when it is not done in time, `late` says so and nobody is waited for any more. */
-  stop(withinMs: number): void {
-    this.tell({ kind: 'stop' });
+  /** An orderly stop, of all at once or as others tell them; when it is not done in time, `late` says so and nobody is waited for any more. */
+  stop(withinMs: number, isAtOnce: boolean): void {
+    if (isAtOnce) this.tell({ kind: 'stop' });
     const timer = setTimeout(() => {
       this.endMs = 0;
       this.lateness.reject(

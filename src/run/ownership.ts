@@ -46,8 +46,8 @@ export class Ownership {
   private readonly o: OwnershipOptions;
   /** Shards whose state here is not the one that stands in the tables, and which are taken over. */
   readonly takes = new Set<number>();
-  /** By shard: the claim that this process writes under. */
-  private readonly claims = new Map<number, Claim>();
+  /** By shard: the claim that this process writes under, and those before it whose owners' rows may still come in. */
+  private readonly open = new Map<number, readonly Claim[]>();
 
   constructor(o: OwnershipOptions) {
     this.o = o;
@@ -128,34 +128,43 @@ export class Ownership {
     });
   }
 
-  /** The state is open, and the tables are there: makes it the shard's only one. `next`: gives an epoch past this one. */
-  async take(s: ShardStatus, next: (epoch: number) => Promise<number> = async (epoch) => epoch + 1): Promise<Owned> {
-    const { instance } = this.o,
+  /**
+   * The state is open, and the tables are there: makes it the shard's only one. `asked`: the epoch that was dealt out for it, and the version
+   * with which the owner before has let go.
+   */
+  async take(s: ShardStatus, asked?: { readonly epoch: number; readonly released: number | undefined }): Promise<Owned> {
+    const { instance, plan } = this.o,
       name = this.name(s.shard);
     return this.withClient(async (client) => {
       const claims = await readClaims(client, name),
         last = claims.at(-1),
         own = epochOf(s.version);
-      if (last?.epoch === own && last.instance === instance && s.owner === instance) {
-        this.claims.set(s.shard, last);
-        const isSettled = own === 1 || s.settled === own;
-        return { epoch: own, takesOver: false, isSettled, windows: isSettled ? [] : await sweep(client, this.o.plan, name, last) };
+      const isLast = last?.epoch === own && last.instance === instance && s.owner === instance,
+        before = claims.filter((c) => c.epoch > Math.max(1, s.settled));
+      if (isLast && asked === undefined) {
+        this.open.set(s.shard, before);
+        return { epoch: own, takesOver: false, isSettled: before.length === 0, windows: await sweep(client, plan, name, before) };
       }
-      const isFirst = last === undefined && s.owner === instance;
-      const epoch = isFirst ? own : await next(Math.max(last?.epoch ?? 0, own));
+      const isFirst = last === undefined && s.owner === instance && (asked === undefined || asked.epoch === own);
+      const epoch = isFirst ? own : Math.max(asked?.epoch ?? 0, (last?.epoch ?? 0) + 1, own + 1);
       const claim: Claim = { epoch, instance, fork: isFirst ? 0 : s.version, frozenTo: 0, starts: [] };
       await claimEpoch(client, name, claim);
-      this.claims.set(s.shard, claim);
-      const windows = isFirst ? [] : await sweep(client, this.o.plan, name, claim);
-      return { epoch, takesOver: !isFirst, isSettled: isFirst, windows };
+      // Nobody has written anything past this state when it is our own, or was let go as it stands here.
+      const isWhole = isFirst || isLast || asked?.released === s.version,
+        open = isWhole ? before : [...before, claim];
+      this.open.set(s.shard, open);
+      return { epoch, takesOver: !isFirst, isSettled: open.length === 0, windows: await sweep(client, plan, name, open) };
     });
+  }
+
+  /** The highest epoch that the tables know of; 0: none. */
+  async highest(shard: number): Promise<number> {
+    return this.withClient(async (client) => (await readClaims(client, this.name(shard))).at(-1)?.epoch ?? 0);
   }
 
   /** What of an owner before has come in since. */
   async sweepAgain(shard: number): Promise<WindowName[]> {
-    const claim = this.claims.get(shard);
-    if (claim === undefined) return [];
-    return this.withClient((client) => sweep(client, this.o.plan, this.name(shard), claim));
+    return this.withClient((client) => sweep(client, this.o.plan, this.name(shard), this.open.get(shard) ?? []));
   }
 
   private dir(shard: number): string {

@@ -3,6 +3,8 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 export const GENERATION = 1;
+/** Beside them lie copies of them for a while, by longer names. */
+export const SHARD_DIR: RegExp = /^shard-\d+of(\d+)$/;
 export const jobDir = (dataDir: string, job: string): string => path.join(dataDir, job);
 export const shardDir = (dataDir: string, job: string, generation: number, shard: number, shards: number): string =>
   path.join(jobDir(dataDir, job), `g${generation}`, `shard-${shard}of${shards}`);
@@ -15,7 +17,7 @@ export function shardsOnDisk(dataDir: string, job: string, generation: number): 
   const dir = path.join(jobDir(dataDir, job), `g${generation}`);
   if (!existsSync(dir)) return undefined;
   for (const name of readdirSync(dir)) {
-    const match = /^shard-\d+of(\d+)$/.exec(name);
+    const match = SHARD_DIR.exec(name);
     if (match !== null) return Number(match[1]);
   }
   return undefined;

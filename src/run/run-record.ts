@@ -20,7 +20,7 @@ export interface RunConfig {
   readonly on_gap: 'stop' | 'record';
   readonly shards: number;
   /** Those that run here, when not all do. */
-  readonly owned?: readonly number[];
+  readonly owned?: readonly number[] | 'by the group';
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
@@ -30,13 +30,14 @@ export interface RunConfig {
 export class RunRecord {
   private readonly data: DataDir;
   private readonly job: string;
-  private readonly opened: readonly ShardStatus[];
+  /** Every shard that it has had, as it was at first. */
+  private readonly opened: ShardStatus[];
   private isEnded = false;
 
   constructor(data: DataDir, loaded: LoadedJob, config: RunConfig, opened: readonly ShardStatus[]) {
     this.data = data;
     this.job = loaded.plan.job;
-    this.opened = opened;
+    this.opened = [...opened];
     if (runIsOpen(data, this.job))
       data.audit.append('run.killed', this.job, {
         how: 'killed: closed by the next run from the state',
@@ -71,10 +72,16 @@ export class RunRecord {
     this.data.audit.append('log.gap', this.job, { shard, topic, partition, resumed_at: offset, what: sentence });
   }
 
-  /** The shard was another owner's, or its state came from elsewhere: what it had past this commit is counted again from the log. */
-  taken(shard: number, epoch: number, { version, owner, partitions }: ShardStatus): void {
-    const offsets = Object.fromEntries(partitions.map((p) => [`${p.topic}/${p.partition}`, p.offset]));
-    this.data.audit.append('shard.taken', this.job, { shard, epoch, fork: version, from_instance: owner, offsets_from: offsets });
+  /** Counted by this process from now on. Past this version, what an owner before has written is counted again from the log. */
+  taken(state: ShardStatus, epoch: number): void {
+    const { shard, version, owner } = state;
+    if (!this.opened.some((s) => s.shard === shard)) this.opened.push(state);
+    this.data.audit.append('shard.taken', this.job, { shard, epoch, fork: version, from_instance: owner, offsets_from: offsets([state]) });
+  }
+
+  released(state: ShardStatus): void {
+    const { shard, version } = state;
+    this.data.audit.append('shard.released', this.job, { shard, version, offsets_to: offsets([state]), books: books([state]) });
   }
 
   send(endpoint: ClickHouseEndpoint): Promise<void> {

@@ -3,19 +3,19 @@
  * keeps the record, and ends everything in order. It counts nothing itself.
  */
 import { availableParallelism } from 'node:os';
-import { LINES } from '../../topology/books.ts';
 import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
 import { checkServer } from '../clickhouse/server.ts';
 import type { Shards } from '../config/values.ts';
-import { TallyError, usage } from '../errors.ts';
+import { TallyError } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
 import { openKafkaLog } from '../kafka/log.ts';
+import { joinGroup } from '../kafka/shards/shard-group.ts';
 import { openLog } from '../log/segments.ts';
 import { Crew } from './crew.ts';
 import type { Team } from './crew.ts';
 import type { LoopBounds, Owned, ShardStatus, SnapshotOrder } from './messages.ts';
 import type { RunObserver } from './observer.ts';
-import { forgetState, GENERATION, jobDir, shardsOnDisk } from './places.ts';
+import { forgetState, GENERATION, jobDir } from './places.ts';
 import { loadJob } from './load-job.ts';
 import type { LoadedJob } from './load-job.ts';
 import { openData } from './data-dir.ts';
@@ -24,13 +24,21 @@ import { connect, fitTables } from './tables.ts';
 import type { Connected } from './tables.ts';
 import { RunRecord } from './run-record.ts';
 import type { StopSignal } from './signals.ts';
+import { chooseShards, deal } from './slices.ts';
+import type { Slices } from './slices.ts';
+import { GroupShards } from './group-shards.ts';
 import { Ownership } from './ownership.ts';
 import type { Beginning, KafkaSettings } from './source.ts';
 import { writeStatus } from './status-file.ts';
+import { progressLine, read, summary } from './summary.ts';
+import type { RunSummary } from './summary.ts';
 import { startProgress } from '../cli/progress.ts';
 
 /** ClickHouse was away when it was to be asked. */
 const SETTLE_AGAIN_MS = 5_000;
+/** A process that has no shard says so. */
+const STATUS_MS = 1_000;
+const NOWHERE = { isTTY: false, write: (): void => {} };
 
 export interface RunOptions {
   readonly job: string;
@@ -57,27 +65,18 @@ export interface RunOptions {
   readonly warn: (sentence: string) => void;
 }
 export interface Takeover {
+  /** Who has not been heard of for so long is no member of the group. */
+  readonly sessionMs: number;
   /** An owner that says nothing is waited for this long. */
   readonly delayMs: number;
   /** After this time no insert of an owner before can be on its way. */
   readonly settleMs: number;
 }
-export interface RunSummary {
-  readonly job: string;
-  readonly generation: number;
-  readonly records: number;
-  readonly classes: { counted: number; duplicate: number; conflict: number; quarantined: number };
-  readonly codes: Record<string, number>;
-  readonly seconds: number;
-  readonly events_per_second: number;
-  readonly peak_rss_bytes: number;
-}
-
 export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummary> {
   const loaded = await loadJob(o.job, o.contracts);
   for (const warning of loaded.warnings) o.warn(warning);
   const topics = await topicsOf(loaded, o);
-  const shards = chooseShards(o, loaded, topics);
+  const shards = chooseShards(o, loaded.plan.job, topics);
   const data = await openData(o.data);
   try {
     o.observer.begins(loaded.plan.job, jobDir(o.data, loaded.plan.job));
@@ -95,46 +94,6 @@ async function topicsOf(loaded: LoadedJob, o: RunOptions): Promise<Record<string
   } finally {
     await log.close();
   }
-}
-
-/** How many shards the job has, and which of them run here. */
-interface Slices {
-  readonly count: number;
-  readonly owned: readonly number[];
-}
-
-function chooseShards(o: RunOptions, loaded: LoadedJob, topics: Record<string, number>): Slices {
-  const before = shardsOnDisk(o.data, loaded.plan.job, GENERATION),
-    shards = o.shards?.count ?? before ?? 1;
-  const owned = o.shards?.owned ?? null;
-  if (owned !== null && o.clickhouse === undefined)
-    throw usage(
-      'E_SHARDS',
-      'processes that share a job write to one ClickHouse, and the embedded one belongs to this data directory',
-      'add --clickhouse URL',
-    );
-  if (owned !== null && o.finish)
-    throw usage(
-      'E_SHARDS',
-      '--finish closes windows over all shards, and some of them do not run here',
-      'leave --finish away, or run all shards in one process',
-    );
-  const least = Math.min(...Object.values(topics));
-  if (before !== undefined && before !== shards) {
-    throw usage(
-      'E_STATE_SHARDS',
-      `the state of ${loaded.plan.job} was made with ${before} shard(s), this run asks for ${shards}`,
-      `run with --shards ${before}, or start anew: tally drop ${loaded.plan.job} --data ${o.data} --yes`,
-    );
-  }
-  if (shards > least) {
-    throw usage(
-      'E_SHARDS',
-      `${shards} shards need as many partitions in every topic, and one has ${least}`,
-      `run with --shards ${least} or fewer, or make the topic with more partitions`,
-    );
-  }
-  return { count: shards, owned: owned ?? Array.from({ length: shards }, (_, i) => i) };
 }
 
 async function runIn(
@@ -164,13 +123,15 @@ class Run {
   private readonly signal: StopSignal;
   private readonly crew: Crew;
   private teams: readonly Team[] = [];
-  private opened: readonly ShardStatus[] = [];
+  private opened: ShardStatus[] = [];
   private tables: Connected | undefined;
   private ownership: Ownership | undefined;
   private owned: ReadonlyMap<number, Owned> = new Map();
   private record: RunRecord | undefined;
   private onStatus: (shards: readonly ShardStatus[]) => void = () => {};
-  private settling: NodeJS.Timeout | undefined;
+  /** In a group: those that it has had and let go. */
+  private readonly let: ShardStatus[] = [];
+  private readonly settling = new Set<NodeJS.Timeout>();
 
   constructor(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Record<string, number>, slices: Slices, signal: StopSignal) {
     this.data = data;
@@ -197,9 +158,9 @@ class Run {
         finish,
         commitEvents,
         bounds,
-        sharers: slices.owned.length,
+        sharers: slices.isGroup ? slices.count : slices.owned.length,
         isShared: o.clickhouse !== undefined,
-        snapshots: snapshots === undefined ? null : { ...snapshots, atEnd: false },
+        snapshots: snapshots === undefined ? null : { ...snapshots, atEnd: slices.isGroup },
       },
       {
         warn: o.warn,
@@ -272,10 +233,10 @@ class Run {
       o.observer.status(shards);
     };
     this.crew.tell({ kind: 'go', clickhouse: tables.endpoint, owned: this.owned });
-    this.settleLater(o.takeover.settleMs);
+    for (const [shard, { isSettled }] of this.owned) if (!isSettled) this.settleLater(shard, o.takeover.settleMs);
     try {
-      await Promise.race([Promise.all(this.teams.map((team) => team.ended)), this.crew.late, tables.failed]);
-      const ended = this.crew.latest;
+      await Promise.race([this.slices.isGroup ? this.served(tables, record) : this.ended(), this.crew.late, tables.failed]);
+      const ended = [...this.let, ...this.crew.latest];
       record.end(this.signal.stopped ? 'stopped by a signal' : 'end of the log', ended);
       await record.send(tables.endpoint);
       this.writeStatus(ended, undefined);
@@ -288,15 +249,62 @@ class Run {
     }
   }
 
+  private async ended(): Promise<void> {
+    await Promise.all(this.teams.map((team) => team.ended));
+  }
+
+  /** As the group deals them, until it is told to stop. */
+  private async served(tables: Connected, record: RunRecord): Promise<void> {
+    const { o, data, slices, loaded, crew } = this;
+    const shards = new GroupShards({
+      shards: slices.count,
+      crew,
+      ownership: this.ownership!,
+      endpoint: tables.endpoint,
+      warn: o.warn,
+      onTaken: (state, owned) => {
+        record.taken(state, owned.epoch);
+        this.opened.push(state);
+      },
+      onReleased: (state) => {
+        record.released(state);
+        this.let.push(state);
+      },
+      settle: (shard) => this.settleLater(shard, o.takeover.settleMs),
+    });
+    await shards.look();
+    const group = await joinGroup({
+      log: o.log,
+      security: o.kafka.security,
+      group: `tally-${loaded.plan.job}-shards`,
+      shards: slices.count,
+      instance: data.instance,
+      sessionMs: o.takeover.sessionMs,
+      takeoverDelayMs: o.takeover.delayMs,
+      states: () => shards.states(),
+      onAssigned: (shard) => shards.assigned(shard),
+      onRevoked: (shard) => shards.revoked(shard),
+      onTrouble: o.warn,
+    });
+    shards.joined(group);
+    const watch = setInterval(() => this.onStatus(crew.latest), STATUS_MS);
+    try {
+      await Promise.race([new Promise<void>((resolve) => this.signal.onStop(resolve)), shards.failed]);
+    } finally {
+      clearInterval(watch);
+      await shards.stop();
+    }
+  }
+
   private recorded(tables: Connected): RunRecord {
     const { o, slices } = this,
-      { count, owned } = slices;
+      { count, owned, isGroup } = slices;
     const config = {
       log: o.log,
       from: o.from,
       on_gap: o.kafka.onGap,
       shards: count,
-      ...(owned.length < count ? { owned } : {}),
+      ...(isGroup ? { owned: 'by the group' as const } : owned.length < count ? { owned } : {}),
       untilEnd: o.untilEnd,
       finish: o.finish,
       commitEvents: o.commitEvents,
@@ -304,29 +312,21 @@ class Run {
     };
     const record = new RunRecord(this.data, this.loaded, config, this.opened);
     this.record = record;
-    for (const [shard, { epoch, takesOver }] of this.owned)
-      if (takesOver)
-        record.taken(
-          shard,
-          epoch,
-          this.opened.find((s) => s.shard === shard)!,
-        );
+    for (const s of this.opened) if (this.owned.get(s.shard)?.takesOver === true) record.taken(s, this.owned.get(s.shard)!.epoch);
     return record;
   }
 
   /** Once more when nothing of an owner before can be on its way any more; tried again until ClickHouse has answered. */
-  private settleLater(ms: number): void {
-    const open = [...this.owned].filter(([, { isSettled }]) => !isSettled).map(([shard]) => shard);
-    if (open.length === 0) return;
-    this.settling = setTimeout(() => {
-      void Promise.all(
-        open.map(async (shard) => {
-          const windows = await this.ownership!.sweepAgain(shard);
-          this.crew.tell({ kind: 'settled', shard, windows });
-        }),
-      ).catch(() => this.settleLater(SETTLE_AGAIN_MS));
+  private settleLater(shard: number, ms: number): void {
+    const timer = setTimeout(() => {
+      this.settling.delete(timer);
+      this.ownership!.sweepAgain(shard).then(
+        (windows) => this.crew.tell({ kind: 'settled', shard, windows }),
+        () => this.settleLater(shard, SETTLE_AGAIN_MS),
+      );
     }, ms);
-    this.settling.unref();
+    timer.unref();
+    this.settling.add(timer);
   }
 
   private writeStatus(shards: readonly ShardStatus[], rate: number | undefined): void {
@@ -344,55 +344,14 @@ class Run {
 
   stop(): void {
     this.o.observer.stops();
-    this.crew.stop(this.o.stopMs);
+    this.crew.stop(this.o.stopMs, !this.slices.isGroup);
   }
 
   async end(): Promise<void> {
-    clearTimeout(this.settling);
+    for (const timer of this.settling) clearTimeout(timer);
     await this.crew.end();
     await this.tables?.close();
     if (this.record === undefined && this.opened.length > 0 && this.opened.every((s) => s.fresh))
       forgetState(this.o.data, this.loaded.plan.job, GENERATION);
   }
 }
-
-/** Shards over as many threads as there are cores. */
-function deal(owned: readonly number[], cores: number): number[][] {
-  const threads = Math.min(owned.length, cores);
-  return Array.from({ length: threads }, (_, t) => owned.filter((_, i) => i % threads === t));
-}
-
-function progressLine(shards: readonly ShardStatus[], opened: readonly ShardStatus[], rate: number): string {
-  const done = read(shards) - read(opened),
-    lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
-  return `${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`;
-}
-
-const read = (shards: readonly ShardStatus[]): number => shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.page[0]!, 0);
-
-function summary(job: string, opened: readonly ShardStatus[], ended: readonly ShardStatus[], seconds: number): RunSummary {
-  const classes = { counted: 0, duplicate: 0, conflict: 0, quarantined: 0 },
-    codes: Record<string, number> = {};
-  const pages = (shards: readonly ShardStatus[]): (readonly number[])[] => shards.flatMap((s) => s.partitions).map((p) => p.page);
-  for (const [i, line] of LINES.entries()) {
-    const n = total(pages(ended), i) - total(pages(opened), i);
-    if (line.class === 'read' || n === 0) continue;
-    classes[line.class] += n;
-    if (line.code !== '') codes[line.code] = (codes[line.code] ?? 0) + n;
-  }
-  const records = read(ended) - read(opened);
-  return {
-    job,
-    generation: GENERATION,
-    records,
-    classes,
-    codes,
-    seconds: Math.round(seconds * 1000) / 1000,
-    events_per_second: Math.round(records / Math.max(seconds, 0.001)),
-    peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
-  };
-}
-
-const total = (pages: readonly (readonly number[])[], line: number): number => pages.reduce((sum, page) => sum + page[line]!, 0);
-
-const NOWHERE = { isTTY: false, write: (): void => {} };

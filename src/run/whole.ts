@@ -10,12 +10,12 @@ import { openRocks } from '../../state/rocksdb.ts';
 import type { Store } from '../../state/store.ts';
 import { decodePosition, POSITION_KEY } from '../../topology/position.ts';
 import { TallyError } from '../errors.ts';
-import { GENERATION, jobDir } from './places.ts';
+import { GENERATION, jobDir, SHARD_DIR } from './places.ts';
 
 export async function checkWhole(dataDir: string, job: string): Promise<void> {
   const dir = path.join(jobDir(dataDir, job), `g${GENERATION}`);
   if (!existsSync(dir)) return;
-  for (const name of readdirSync(dir)) {
+  for (const name of readdirSync(dir).filter((n) => SHARD_DIR.test(n))) {
     const shard = path.join(dir, name);
     // CURRENT is what makes a folder a RocksDB database: opening one without it would make it.
     if (!existsSync(path.join(shard, 'CURRENT')) || (await isWhole(shard))) continue;

@@ -25,6 +25,7 @@ import { store as storeSnapshot } from './snapshots.ts';
 import { shardStatus } from './shard-status.ts';
 
 const STATUS_MS = 500;
+const FIRST_COPY_MS = 2_000;
 
 /** The shards of a run become final together: each says when it has read everything, and waits for the last. */
 const finish = Promise.withResolvers<number>();
@@ -45,7 +46,8 @@ interface OpenShard {
   readonly store: Store;
   readonly shard: Shard;
   readonly inlet: Inlet;
-  isCopying: boolean;
+  /** The copy under way. */
+  copying: Promise<void> | undefined;
   readonly settled: PromiseWithResolvers<void>;
   loop?: ShardLoop;
   drain?: OutboxDrain;
@@ -97,7 +99,7 @@ async function openShard(index: number): Promise<OpenShard> {
     dir,
     owner: meta.instance,
     snapshotAt: 0,
-    isCopying: false,
+    copying: undefined,
     settled: Promise.withResolvers(),
     store,
     shard,
@@ -159,14 +161,30 @@ async function start(open: OpenShard, endpoint: ClickHouseEndpoint, owned: Owned
     agree,
     settled: owned === undefined || owned.isSettled ? null : open.settled.promise,
   });
-  const snapshots = order.snapshots === null ? undefined : setInterval(() => void snapshot(open), order.snapshots.everyMs);
+  const copying = order.snapshots === null ? undefined : copyNowAndThen(open, order.snapshots.everyMs);
   try {
     await open.loop.run();
-    clearInterval(snapshots);
+    copying?.();
     if (order.snapshots?.atEnd === true) await snapshot(open);
   } finally {
-    clearInterval(snapshots);
+    copying?.();
   }
+}
+
+/** The first one soon: until it is there, a lost disk is a lost state. */
+function copyNowAndThen(open: OpenShard, everyMs: number): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const next = (ms: number): void => {
+    timer = setTimeout(
+      () => void snapshot(open).finally(() => timer !== undefined && next(open.snapshotAt === 0 ? FIRST_COPY_MS : everyMs)),
+      ms,
+    );
+  };
+  next(Math.min(everyMs, FIRST_COPY_MS));
+  return () => {
+    clearTimeout(timer);
+    timer = undefined;
+  };
 }
 
 /** The first commit under our own epoch says where the shard stands now, before anything is read. */
@@ -182,33 +200,30 @@ function begin(open: OpenShard, owned: Owned): void {
   open.owner = order.instance;
 }
 
-/** Between two commits: nothing here waits for anything else while the state is frozen. */
+/** One at a time; what is asked for while one is under way comes after it. */
 async function snapshot(open: OpenShard): Promise<void> {
-  const { dir, shard, index, meta } = open,
+  await open.copying;
+  if (open.shard.position.committedAt === 0) return;
+  open.copying = copy(open).catch((error: Error) => {
+    say({ kind: 'trouble', sentence: `shard ${open.index}: no snapshot was taken: ${error.message}; tried again in time` });
+  });
+  await open.copying;
+}
+
+/** Begins between two commits: nothing here waits for anything else until the state is frozen. */
+async function copy(open: OpenShard): Promise<void> {
+  const { dir, shard, index } = open,
+    { job, plan, generation, shards } = open.meta,
     frozen = `${dir}.frozen`,
     takenAt = nowMs(),
     { version } = shard.position;
-  if (open.isCopying || shard.position.committedAt === 0) return;
-  open.isCopying = true;
   try {
     freeze(dir, frozen);
-    const { job, plan, generation, shards } = meta;
-    await storeSnapshot(order.snapshots!.dir, frozen, {
-      job,
-      plan,
-      generation,
-      shard: index,
-      shards,
-      instance: order.instance,
-      version,
-      takenAt,
-    });
+    const info = { job, plan, generation, shard: index, shards, instance: order.instance, version, takenAt };
+    await storeSnapshot(order.snapshots!.dir, frozen, info);
     open.snapshotAt = takenAt;
-  } catch (error) {
-    say({ kind: 'trouble', sentence: `shard ${index}: no snapshot was taken: ${(error as Error).message}; tried again in time` });
   } finally {
     await rm(frozen, { recursive: true, force: true });
-    open.isCopying = false;
   }
 }
 
@@ -226,9 +241,9 @@ async function main(): Promise<void> {
     port.on('message', (message: ToWorker) => {
       if (message.kind === 'go') resolve(message);
       if (message.kind === 'settled') {
-        const open = opened.find((o) => o.index === message.shard)!;
-        open.shard.writeAgain(message.windows, true);
-        open.settled.resolve();
+        const open = opened.find((o) => o.index === message.shard);
+        open?.shard.writeAgain(message.windows, true);
+        open?.settled.resolve();
       }
       if (message.kind === 'endpoint') for (const o of opened) o.drain?.reconnect(message.clickhouse);
       if (message.kind === 'finish') finish.resolve(message.at);

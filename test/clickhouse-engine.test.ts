@@ -179,3 +179,19 @@ test('bytes that are no HTTP, and a query beyond the memory that it may use, do 
   socket.destroy();
   expect(await r.ask('SELECT a FROM t')).toEqual([{ a: '1' }]);
 });
+
+test('a first start that a full disk has cut short leaves nothing behind that keeps the next one from starting', async () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tally-cut-')),
+    database = path.join(dir, 'metadata', 'tally.sql'),
+    blocked = path.join(dir, 'access.json.tmp');
+  fs.mkdirSync(blocked);
+  await expect(startEngine({ dir })).rejects.toMatchObject({ code: 'E_NOT_WRITABLE' });
+  fs.rmdirSync(blocked);
+  // What ClickHouse leaves of the database when the disk is full, after it has said that it is made.
+  expect(fs.statSync(database).size).toBeGreaterThan(0);
+  fs.writeFileSync(database, '');
+  const engine = await startEngine({ dir });
+  await engine.stop();
+  expect(fs.statSync(database).size).toBeGreaterThan(0);
+  fs.rmSync(dir, { recursive: true });
+});

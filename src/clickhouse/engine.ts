@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -125,6 +125,7 @@ async function startLocked(o: EngineOptions, library: string, lock: FileLock): P
     writerPassword = o.writerPassword ?? randomHex(18);
   let port = o.port ?? access?.port ?? (await freePort());
   const began = monotonicMs();
+  removeUnwritten(o.dir);
   for (let attempt = 1; ; attempt++) {
     const nonce = randomHex(9),
       config = path.join(o.dir, 'conf', 'config.xml');
@@ -138,7 +139,12 @@ async function startLocked(o: EngineOptions, library: string, lock: FileLock): P
       writer = { url, user: WRITER, password: writerPassword };
     const failure = (await untilReady(child, writer, nonce, began)) ?? (await makeDatabase(child, writer));
     if (failure === undefined) {
-      if (access?.port !== port || access.password !== readerPassword) writeAccess(o.dir, { port, password: readerPassword });
+      try {
+        if (access?.port !== port || access.password !== readerPassword) writeAccess(o.dir, { port, password: readerPassword });
+      } catch (error) {
+        await child.kill();
+        throw error;
+      }
       return started(o, child, lock, { port, writer, readerPassword, began });
     }
     await child.kill();
@@ -147,6 +153,12 @@ async function startLocked(o: EngineOptions, library: string, lock: FileLock): P
     // The engine of a run that was just killed may still be going.
     else await sleep(100 * attempt);
   }
+}
+
+/** On a full disk ClickHouse says that it has made the database, leaves its file empty, and then starts over that directory no more. */
+function removeUnwritten(dir: string): void {
+  const file = path.join(dir, 'metadata', `${DATABASE}.sql`);
+  if (statSync(file, { throwIfNoEntry: false })?.size === 0) rmSync(file);
 }
 
 async function makeDatabase(child: Child, writer: Writer): Promise<Failure | undefined> {

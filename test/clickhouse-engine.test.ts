@@ -12,6 +12,7 @@ import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
 import { superviseEngine } from '../src/clickhouse/supervise.ts';
+import { unwrittenFiles } from '../src/clickhouse/unwritten.ts';
 import { isRunning, rig, sleep } from './clickhouse-fixture.ts';
 import type { Rig } from './clickhouse-fixture.ts';
 
@@ -190,8 +191,20 @@ test('a first start that a full disk has cut short leaves nothing behind that ke
   // What ClickHouse leaves of the database when the disk is full, after it has said that it is made.
   expect(fs.statSync(database).size).toBeGreaterThan(0);
   fs.writeFileSync(database, '');
-  const engine = await startEngine({ dir });
+  let engine = await startEngine({ dir });
+  const client = makeClient(engine.admin);
+  for (const view of ['whole', 'cut', 'empty']) await command(client, `CREATE VIEW ${view} AS SELECT 1 AS one`);
+  await client.close();
   await engine.stop();
-  expect(fs.statSync(database).size).toBeGreaterThan(0);
+  expect(unwrittenFiles(dir)).toEqual([]);
+  const [folder] = fs.globSync(path.join(dir, 'store', '*', '*'));
+  fs.writeFileSync(path.join(folder!, 'empty.sql'), '');
+  fs.truncateSync(path.join(folder!, 'cut.sql'), 40);
+  expect(unwrittenFiles(dir).map((file) => path.basename(file))).toEqual(['cut.sql', 'empty.sql']);
+  engine = await startEngine({ dir });
+  const again = makeClient(engine.admin);
+  expect(await rows(again, 'SHOW TABLES')).toEqual([{ name: 'whole' }]);
+  await again.close();
+  await engine.stop();
   fs.rmSync(dir, { recursive: true });
 });

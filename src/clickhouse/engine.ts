@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -30,6 +30,7 @@ import {
 } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { WRITER, engineConfig } from './engine-config.ts';
+import { removeUnwritten } from './unwritten.ts';
 
 const READY_MS_MAX = 30_000;
 const LOCK_WAIT_MS = 30_000;
@@ -153,12 +154,6 @@ async function startLocked(o: EngineOptions, library: string, lock: FileLock): P
     // The engine of a run that was just killed may still be going.
     else await sleep(100 * attempt);
   }
-}
-
-/** On a full disk ClickHouse says that it has made the database, leaves its file empty, and then starts over that directory no more. */
-function removeUnwritten(dir: string): void {
-  const file = path.join(dir, 'metadata', `${DATABASE}.sql`);
-  if (statSync(file, { throwIfNoEntry: false })?.size === 0) rmSync(file);
 }
 
 async function makeDatabase(child: Child, writer: Writer): Promise<Failure | undefined> {

@@ -5,12 +5,15 @@ import { makeClient, parseEndpoint } from '../clickhouse/client.ts';
 import { checkInstance } from '../clickhouse/instance.ts';
 import { migrate } from '../clickhouse/schema.ts';
 import { superviseEngine } from '../clickhouse/supervise.ts';
+import { unwrittenFiles } from '../clickhouse/unwritten.ts';
 import { monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
 import { engineDir } from './places.ts';
 
 export interface Connected {
+  /** What ClickHouse was told to make and could not write, though it said so; the embedded one's files are here to be looked at. */
+  unwritten(): string[];
   readonly endpoint: ClickHouseEndpoint;
   readonly isEmbedded: boolean;
   onEndpoint(callback: (endpoint: ClickHouseEndpoint) => void): void;
@@ -31,6 +34,7 @@ export async function connect(
     return {
       endpoint,
       isEmbedded: false,
+      unwritten: () => [],
       onEndpoint: () => {},
       failed: new Promise<never>(() => {}),
       close: async () => {},
@@ -42,6 +46,7 @@ export async function connect(
       return engine.admin;
     },
     isEmbedded: true,
+    unwritten: () => unwrittenFiles(engineDir(dataDir)),
     onEndpoint: (callback) => engine.onRestart(callback),
     failed: engine.failed,
     close: () => engine.stop(),
@@ -63,11 +68,19 @@ const ASK_MS_MAX = 15_000,
 export async function fitTables(tables: Connected, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {
   for (const end = monotonicMs() + ASK_MS_MAX; ; await sleep(ASK_AGAIN_MS)) {
     try {
-      return await fitOnce(tables.endpoint, b, opened);
+      await fitOnce(tables.endpoint, b, opened);
+      break;
     } catch (error) {
       if (!tables.isEmbedded || !(error instanceof TallyError) || error.code !== 'E_CLICKHOUSE_DOWN' || monotonicMs() > end) throw error;
     }
   }
+  const [file] = tables.unwritten();
+  if (file !== undefined)
+    throw new TallyError(
+      'E_DISK_FULL',
+      `no space is left on the disk: ClickHouse could not write ${file}.`,
+      'make room and start again: nothing that was committed is lost.',
+    );
 }
 
 async function fitOnce(endpoint: ClickHouseEndpoint, b: Belonging, opened: readonly ShardStatus[]): Promise<void> {

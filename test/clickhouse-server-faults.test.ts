@@ -44,6 +44,13 @@ test('killed again and again while a job counts, it gets every row once', { time
     expect(await place.tally(...words, '--until-end', '--finish')).toMatchObject({ status: 0 });
     const verified = await place.tally('verify', place.job, ...common);
     expect([verified.status, verified.stderr]).toEqual([0, expect.any(String)]);
+    // Dropped by hand: no run would write them again, so none is advised.
+    await server.do('DROP TABLE tally.tally_progress');
+    const gone = await place.tally('verify', place.job, ...common, '--data', place.path('data'));
+    expect([gone.status, gone.stderr]).toEqual([
+      3,
+      expect.stringMatching(/^tally: E_STATE_TABLES: .*they were dropped.*\nhint: .*tally drop sales/),
+    ]);
   } finally {
     await place.remove();
   }

@@ -197,3 +197,36 @@ describe('the oracle', () => {
     expect(rightTables().tally_books!.length).toBeGreaterThan(10);
   });
 });
+
+describe('gaps on the record', () => {
+  const gap = (kind: string, from: number, to: number): Record<string, string> => ({
+    instance: 'i',
+    kind: 'log.gap',
+    entry: JSON.stringify({ at: '2026-01-01T00:00:00.000Z', topic: 'views', partition: 1, gap: kind, from, to, what: `${kind} it was` }),
+  });
+  const spoilOneRow = (t: Tables): void => {
+    row(t, 'shop_hourly_live', { state: 'provisional' }).m0 = '77';
+  };
+
+  test('are listed in the order of the audit log, since the last drop, and explain no difference', async () => {
+    const result = await verifySpoilt((t) => {
+      t.tally_audit = [gap('removed', 0, 3), { ...gap('removed', 0, 0), kind: 'job.dropped' }, gap('removed', 3, 7), gap('removed', 9, 11)];
+      spoilOneRow(t);
+    });
+    expect(result).toMatchObject({ ok: false, total: 1, uncheckable: [] });
+    expect(result.gaps.map(({ topic, partition, from, to, kind, why }) => [topic, partition, from, to, kind, why])).toEqual([
+      ['views', 1, 3, 7, 'removed', 'removed it was'],
+      ['views', 1, 9, 11, 'removed', 'removed it was'],
+    ]);
+    expect(await verifySpoilt((t) => (t.tally_audit = [gap('removed', 3, 7)]))).toMatchObject({ ok: true, total: 0 });
+  });
+
+  test('of records that were counted and then lost leave the windows that differ unchecked, by name, and nothing passes', async () => {
+    const lost = await verifySpoilt((t) => {
+      t.tally_audit = [gap('diverged', 3, 7)];
+      spoilOneRow(t);
+    });
+    expect(lost).toMatchObject({ ok: false, total: 1, uncheckable: [expect.stringMatching(/^shop_hourly_live \d{4}-/)] });
+    expect(await verifySpoilt((t) => (t.tally_audit = [gap('truncated', 3, 7)]))).toMatchObject({ ok: false, total: 0, uncheckable: [] });
+  });
+});

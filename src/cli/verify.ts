@@ -1,15 +1,18 @@
 /** `tally verify`: counts the log again, in the plainest way, and shows each row of the tables that is not as it should be. */
 import { makeClient, parseEndpoint, rows } from '../clickhouse/client.ts';
 import type { Endpoint } from '../clickhouse/engine.ts';
+import { isElsewhereMissing } from '../clickhouse/faults.ts';
 import { securityFor } from '../config/parts.ts';
-import { EXIT_NO, usage } from '../errors.ts';
+import { EXIT_NO, TallyError, usage } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
 import { libraryAccess } from '../kafka/library-access.ts';
 import { checkLogDir } from '../log/topics.ts';
 import { loadJob } from '../run/load-job.ts';
 import type { LoadedJob } from '../run/load-job.ts';
-import { checkWhole } from '../run/whole.ts';
+import type { Standing } from '../run/whole.ts';
+import { standingOf, tablesBehind, tablesGone } from '../run/whole.ts';
 import type { VerifyOptions, VerifyResult } from '../verify/model.ts';
+import { isLost } from '../verify/gaps.ts';
 import { latestGeneration } from '../verify/progress.ts';
 import { DIFFERENCES_SHOWN, verifyJob } from '../verify/verify-job.ts';
 import type { Args, Command } from './command.ts';
@@ -50,9 +53,10 @@ export const verify: Command = {
     const limit = text('limit') === undefined ? DIFFERENCES_SHOWN : wholeNumber('--limit', text('limit')!, 0, 1_000_000);
     if (!isKafkaUrl(log)) checkLogDir(log);
     const job = await loadJob(args.positionals[0]!, text('contracts'));
-    if (data !== undefined) await checkWhole(data, job.plan.job);
+    const standing = data === undefined ? undefined : await standingOf(data, job.plan.job);
     const kafka = isKafkaUrl(log) ? await libraryAccess(log, securityFor(log, text('config'))) : undefined;
-    const check = (endpoint: Endpoint): Promise<VerifyResult> => recount(endpoint, job, { logDir: log, ...(kafka && { kafka }) }, limit);
+    const check = (endpoint: Endpoint): Promise<VerifyResult> =>
+      recount(endpoint, job, { logDir: log, ...(kafka && { kafka }), ...(standing && { state: { dir: data!, ...standing } }) }, limit);
     const result = clickhouse === undefined ? await withData(data!, check) : await check(parseEndpoint(clickhouse));
     if (args.values['json'] === true) process.stdout.write(`${JSON.stringify({ job: job.plan.job, ...result })}\n`);
     else print(result);
@@ -63,7 +67,7 @@ export const verify: Command = {
 async function recount(
   endpoint: Endpoint,
   job: LoadedJob,
-  log: Pick<VerifyOptions, 'logDir' | 'kafka'>,
+  { state, ...log }: Pick<VerifyOptions, 'logDir' | 'kafka'> & { readonly state?: Standing & { readonly dir: string } },
   limit: number,
 ): Promise<VerifyResult> {
   const client = makeClient(endpoint, { connections: 1, requestMs: REQUEST_MS }),
@@ -71,6 +75,7 @@ async function recount(
   const ask: VerifyOptions['ask'] = (sql) => rows<Record<string, unknown>>(client, sql);
   try {
     const generation = await latestGeneration(ask, job.plan);
+    if (state?.isWhole === false) throw tablesBehind(job.plan.job, state.dir);
     return await verifyJob({
       plan: job.plan,
       contracts: job.contracts,
@@ -85,6 +90,9 @@ async function recount(
             : `table ${p.done + 1} of ${p.total}`,
         ),
     });
+  } catch (error) {
+    const isGone = isElsewhereMissing(error) || (error instanceof TallyError && error.code === 'E_NO_PROGRESS');
+    throw isGone && state?.hasWritten === true ? tablesGone(job.plan.job, state.dir, error) : error;
   } finally {
     progress.done();
     await client.close();
@@ -101,6 +109,12 @@ function print(r: VerifyResult): void {
   process.stdout.write(
     `${number(r.records)} records: ${number(r.counted)} counted, ${number(r.duplicate)} duplicate, ${number(r.conflict)} conflict, ${number(r.quarantined)} quarantined\n`,
   );
+  for (const gap of r.gaps)
+    process.stdout.write(`${isLost(gap) ? 'lost after it was counted' : 'never read'}, on the record of ${gap.at}: ${gap.why}\n`);
+  if (r.gaps.some(isLost))
+    process.stdout.write(
+      `what was counted from lost records cannot be recounted: ${r.uncheckable.length === 0 ? 'no window differs from the log as it is now' : `these windows cannot be checked: ${r.uncheckable.join(', ')}`}\n`,
+    );
   process.stdout.write(
     `${compared}\n${r.ok ? 'everything is as it should be' : `${number(r.total)} difference${r.total === 1 ? '' : 's'}`}\n`,
   );

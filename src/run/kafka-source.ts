@@ -97,14 +97,15 @@ class KafkaSource implements Source {
 
   pass(error: unknown): Passed | undefined {
     if (!(error instanceof GapError) || this.order.kafka.onGap !== 'record') return undefined;
-    const { topic, partition, resumeAt } = error.gap,
+    const { kind, topic, partition, from, to, resumeAt } = error.gap,
       place = this.order.places.findIndex((p) => p.topic === topic && p.partition === partition),
       topicId = this.log.topicId(topic);
     this.readers[place]!.close();
     const reader = this.log.reader({ topic, partition, offset: resumeAt, topicId });
     this.readers[place] = reader;
     this.step.replace(place, reader);
-    return { place, offset: resumeAt, topicId, sentence: error.message };
+    const known = (offset: number): number | null => (offset < 0 ? null : offset);
+    return { place, offset: resumeAt, topicId, sentence: error.message, gap: kind, from: known(from), to: known(to) };
   }
 
   committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void {

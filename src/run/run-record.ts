@@ -67,9 +67,9 @@ export class RunRecord {
   }
 
   /** Records were gone before they were read, and counting goes on behind them, as was asked for. */
-  passed(shard: number, { place, offset, sentence }: Passed): void {
+  passed(shard: number, { place, offset, sentence, gap, from, to }: Passed): void {
     const { topic, partition } = this.opened.find((s) => s.shard === shard)!.partitions[place]!;
-    this.data.audit.append('log.gap', this.job, { shard, topic, partition, resumed_at: offset, what: sentence });
+    this.data.audit.append('log.gap', this.job, { shard, topic, partition, gap, from, to, resumed_at: offset, what: sentence });
   }
 
   /** Counted by this process from now on. Past this version, what an owner before has written is counted again from the log. */

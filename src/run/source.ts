@@ -1,5 +1,6 @@
 /** The log that a reader thread reads, wherever it is: its partitions in step, where they begin, and when to look again. */
 import type { Security } from '../kafka/security.ts';
+import type { GapKind } from '../kafka/faults.ts';
 import type { InStep } from '../log/in-step.ts';
 
 /** A time is in epoch milliseconds. */
@@ -47,6 +48,10 @@ export interface Start {
 export interface Passed extends Start {
   readonly place: number;
   readonly sentence: string;
+  readonly gap: GapKind;
+  /** Offsets [from, to) that cannot be had; null: not known. */
+  readonly from: number | null;
+  readonly to: number | null;
 }
 export interface Source {
   readonly step: InStep;

@@ -2,6 +2,7 @@
  * What the oracle and its checks say to each other: who is asked, what was found to differ, and how much was looked at.
  * A difference is one sentence for a person and the same in fields for a program; only the first are kept, all are counted.
  */
+import type { AuditedGap } from './gaps.ts';
 import type { KafkaAccess } from './read-kafka.ts';
 import type { Contract } from '../../topology/contract/model.ts';
 import type { Plan } from '../../topology/plan.ts';
@@ -25,15 +26,18 @@ export interface Difference {
 export class Differences {
   readonly shown: Difference[] = [];
   total = 0;
+  /** VIEW WINDOW, of all that have one. */
+  readonly windows: Set<string> = new Set();
   private readonly limit: number;
   constructor(limit: number) {
     this.limit = limit;
   }
   add(check: Check, where: string, expected: string, found: string, at: { window?: number; key?: string } = {}): void {
     this.total++;
-    if (this.shown.length >= this.limit) return;
     const window = at.window === undefined ? null : new Date(at.window).toISOString().replace('.000Z', 'Z'),
       key = at.key ?? null;
+    if (window !== null) this.windows.add(`${where} ${window}`);
+    if (this.shown.length >= this.limit) return;
     const place = [where, window === null ? '' : ` window ${window}`, key === null ? '' : ` ${key}`].join('');
     this.shown.push({ check, where, window, key, expected, found, sentence: `${check}: ${place}: expected ${expected}, found ${found}` });
   }
@@ -54,9 +58,14 @@ export interface VerifyOptions {
 }
 
 export interface VerifyResult {
+  /** No difference, and nothing that was counted has gone from the log since. */
   readonly ok: boolean;
   readonly differences: readonly Difference[];
   readonly total: number;
+  /** What the audit log says that the log did not hold. None of them explains a difference. */
+  readonly gaps: readonly AuditedGap[];
+  /** VIEW WINDOW: those that differ, when records were counted that the log has lost since. */
+  readonly uncheckable: readonly string[];
   readonly records: number;
   readonly counted: number;
   readonly duplicate: number;

@@ -5,6 +5,7 @@
 import { checkBooks } from './books.ts';
 import { Cells } from './cells.ts';
 import { checkChanges } from './changes.ts';
+import { auditedGaps, isLost, uncheckable } from './gaps.ts';
 import { Differences } from './model.ts';
 import type { Ask, VerifyOptions, VerifyResult } from './model.ts';
 import { openLogged } from './open-log.ts';
@@ -43,13 +44,16 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
     rows[`${table.name}_live`] = live;
     rows[table.name] = final;
   }
+  const gaps = await auditedGaps(ask, plan.job, generation);
   await standsStill(o.ask, o, progress);
   const sum = (of: (p: (typeof pages)[number]) => number): number => pages.reduce((total, p) => total + of(p), 0);
   const counted = shards.reduce((total, s) => total + s.counted, 0);
   return {
-    ok: differences.total === 0,
+    ok: differences.total === 0 && !gaps.some(isLost),
     differences: differences.shown,
     total: differences.total,
+    gaps,
+    uncheckable: uncheckable(gaps, differences),
     records: sum((p) => p.read),
     counted,
     duplicate: sum((p) => p.rest) - counted,

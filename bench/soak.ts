@@ -152,11 +152,12 @@ class Soak {
     }
   }
 
-  /** In the middle of each phase; a run that is not back yet is not killed again. */
+  /** At a moment of each phase's middle half that the seed chooses; a run that is not back yet is not killed again. */
   private async killSome(): Promise<void> {
-    const choice = victims(this.o.seed);
-    for (let at = this.phaseMs / 2; at < this.endMs; at += this.phaseMs) {
-      await this.until(at);
+    const choice = victims(this.o.seed),
+      moment = seeded(this.o.seed + 1);
+    for (let phase = 0; phase * this.phaseMs + this.phaseMs / 2 < this.endMs; phase++) {
+      await this.until(phase * this.phaseMs + this.phaseMs / 4 + moment(this.phaseMs / 2));
       const victim = choice.next().value,
         atMs = monotonicMs();
       await this.run.kill(victim);

@@ -1,4 +1,7 @@
-/** A TCP proxy between a client and a broker that can cut connections in the middle of what the broker sends, or stop passing anything on. */
+/**
+ * A TCP proxy between a client and a broker that can cut connections in the middle of what the broker sends, be slow, or stop
+ * passing anything on.
+ */
 import net from 'node:net';
 
 export class CuttingProxy {
@@ -7,6 +10,8 @@ export class CuttingProxy {
   /** Of each new connection: so many bytes of the broker's are passed on, then it is cut. */
   cutAfter: () => number = () => Number.POSITIVE_INFINITY;
   cuts = 0;
+  /** Of each connection, towards the client. */
+  bytesPerSecond: number = Number.POSITIVE_INFINITY;
   #isDeaf = false;
   readonly port: number;
   readonly #server: net.Server;
@@ -62,6 +67,10 @@ export class CuttingProxy {
       if (this.#isDeaf) return;
       client.write(bytes.subarray(0, left));
       left -= bytes.length;
+      if (this.bytesPerSecond < Number.POSITIVE_INFINITY) {
+        broker.pause();
+        setTimeout(() => broker.resume(), (1000 * bytes.length) / this.bytesPerSecond);
+      }
       if (left > 0) return;
       this.cuts++;
       // What was passed on must arrive before the end does.

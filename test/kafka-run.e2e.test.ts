@@ -162,6 +162,31 @@ describe.skipIf(kafkaMissing !== undefined)('a job on Kafka', { timeout: 180_000
     expect(changes).toBe(table);
   });
 
+  it('reads a broker that is slower than the records come, and loses and repeats nothing', async () => {
+    const { place, copy } = await begin(sales(0, 500));
+    proxy.bytesPerSecond = 60_000;
+    try {
+      const run = place.start(fromKafka(place, '--commit-events', '400').map((w) => (w === kafka.url() ? proxy.url : w)));
+      place.append(sales(500, 4000), PARTITIONS);
+      await copy.go();
+      const want = sales(0, 500).length + sales(500, 4000).length,
+        read = (): number => (statusOf(place.path('k'))?.shards[0]?.partitions ?? []).reduce((sum, p) => sum + p.offset, 0);
+      // All of it is in the log, and a part of an answer on its way.
+      expect(read()).toBeLessThan(want);
+      await until(
+        () => read() === want,
+        () => `the run stands still at ${read()} of ${want}: ${run.stderr()}`,
+      );
+      run.child.kill('SIGTERM');
+      expect((await run.done).status, run.stderr()).toBe(0);
+      const last = await place.tally(...fromKafka(place, '--until-end', '--finish'));
+      expect(last.status, last.stderr).toBe(0);
+      expect((await place.verified('k')).records).toBe(want);
+    } finally {
+      proxy.bytesPerSecond = Number.POSITIVE_INFINITY;
+    }
+  });
+
   it('stops at records that are gone, and goes on behind them, on the record, when it is told to', async () => {
     const { place, copy } = await begin(sales(0, 600));
     const first = await place.tally(...fromKafka(place, '--until-end'));

@@ -115,10 +115,16 @@ for (const [text, sentence] of [
   ['shard: 4', /tally\.yaml:1: there is no setting shard; did you mean "shards"\?/],
   ['log: x\ncommit:\n  evnts: 4', /tally\.yaml:3: there is no setting commit\.evnts; did you mean "commit\.events"\?/],
   ['commit.events: 4', /tally\.yaml:1: there is no setting commit\.events/],
-  ['shards: many', /tally\.yaml:1: shards is a whole number from 1 to 1024, or which of them run here \(0-3\/16, ordinal\/16, group\/16\), not many/],
+  [
+    'shards: many',
+    /tally\.yaml:1: shards is a whole number from 1 to 1024, or which of them run here \(0-3\/16, ordinal\/16, group\/16\), not many/,
+  ],
   ['shards: 0', /shards is a whole number from 1 to 1024, or which of them run here \(0-3\/16, ordinal\/16, group\/16\), not 0/],
   ['shards: 1.5', /shards is a whole number/],
-  ['shards: [1]', /shards is a whole number from 1 to 1024, or which of them run here \(0-3\/16, ordinal\/16, group\/16\), not a list or a group/],
+  [
+    'shards: [1]',
+    /shards is a whole number from 1 to 1024, or which of them run here \(0-3\/16, ordinal\/16, group\/16\), not a list or a group/,
+  ],
   ['untilEnd: yes', /untilEnd is true or false, not yes/],
   ['commit: { behind: 5 }', /commit\.behind is a time from 10ms to 10m, not 5/],
   ['commit: { behind: 5 parsecs }', /commit\.behind is a time from 10ms to 10m, not 5 parsecs/],

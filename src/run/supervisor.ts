@@ -30,6 +30,7 @@ import { GroupShards } from './group-shards.ts';
 import { Ownership } from './ownership.ts';
 import type { Beginning, KafkaSettings } from './source.ts';
 import { writeStatus } from './status-file.ts';
+import { retentionMs, SnapshotWatch } from './snapshot-watch.ts';
 import { progressLine, read, summary } from './summary.ts';
 import type { RunSummary } from './summary.ts';
 import { startProgress } from '../cli/progress.ts';
@@ -75,36 +76,31 @@ export interface Takeover {
 export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummary> {
   const loaded = await loadJob(o.job, o.contracts);
   for (const warning of loaded.warnings) o.warn(warning);
-  const topics = await topicsOf(loaded, o);
+  const { topics, retention } = await lookAtLog(loaded, o);
   const shards = chooseShards(o, loaded.plan.job, topics);
   const data = await openData(o.data);
   try {
     o.observer.begins(loaded.plan.job, jobDir(o.data, loaded.plan.job));
-    return await runIn(data, o, loaded, topics, shards, stop);
+    return await runIn(new Run(data, o, loaded, topics, shards, stop, new SnapshotWatch(retention, nowMs(), o.warn)), stop);
   } finally {
     await data.close();
   }
 }
 
-async function topicsOf(loaded: LoadedJob, o: RunOptions): Promise<Record<string, number>> {
+/** The partitions of each topic, and how long the log keeps a record. */
+async function lookAtLog(loaded: LoadedJob, o: RunOptions): Promise<{ topics: Record<string, number>; retention: number }> {
   const names = loaded.plan.sources.map(({ topic }) => topic),
-    log = isKafkaUrl(o.log) ? await openKafkaLog(o.log, names, o.kafka.security) : openLog(o.log);
+    kafka = isKafkaUrl(o.log) ? await openKafkaLog(o.log, names, o.kafka.security) : undefined,
+    log = kafka ?? openLog(o.log);
   try {
-    return Object.fromEntries(names.map((topic) => [topic, log.partitions(topic)]));
+    const retention = kafka === undefined || o.snapshots === undefined ? Infinity : await retentionMs(kafka, names);
+    return { topics: Object.fromEntries(names.map((topic) => [topic, log.partitions(topic)])), retention };
   } finally {
     await log.close();
   }
 }
 
-async function runIn(
-  data: DataDir,
-  o: RunOptions,
-  loaded: LoadedJob,
-  topics: Record<string, number>,
-  slices: Slices,
-  stop: StopSignal,
-): Promise<RunSummary> {
-  const run = new Run(data, o, loaded, topics, slices, stop);
+async function runIn(run: Run, stop: StopSignal): Promise<RunSummary> {
   stop.onStop(() => run.stop());
   try {
     await run.begin();
@@ -121,6 +117,7 @@ class Run {
   private readonly loaded: LoadedJob;
   private readonly slices: Slices;
   private readonly signal: StopSignal;
+  private readonly snapshotWatch: SnapshotWatch;
   private readonly crew: Crew;
   private teams: readonly Team[] = [];
   private opened: ShardStatus[] = [];
@@ -133,7 +130,16 @@ class Run {
   private readonly let: ShardStatus[] = [];
   private readonly settling = new Set<NodeJS.Timeout>();
 
-  constructor(data: DataDir, o: RunOptions, loaded: LoadedJob, topics: Record<string, number>, slices: Slices, signal: StopSignal) {
+  constructor(
+    data: DataDir,
+    o: RunOptions,
+    loaded: LoadedJob,
+    topics: Record<string, number>,
+    slices: Slices,
+    signal: StopSignal,
+    snapshotWatch: SnapshotWatch,
+  ) {
+    this.snapshotWatch = snapshotWatch;
     this.data = data;
     this.o = o;
     this.loaded = loaded;
@@ -231,6 +237,7 @@ class Run {
       progress.update(progressLine(shards, opened, rate));
       this.writeStatus(shards, rate);
       o.observer.status(shards);
+      if (o.snapshots !== undefined) this.snapshotWatch.look(shards, nowMs());
     };
     this.crew.tell({ kind: 'go', clickhouse: tables.endpoint, owned: this.owned });
     for (const [shard, { isSettled }] of this.owned) if (!isSettled) this.settleLater(shard, o.takeover.settleMs);

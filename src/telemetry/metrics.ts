@@ -89,6 +89,7 @@ export class Metrics {
     if (s.watermark >= 0) g.watermark.set(labels, s.watermark / 1000);
     if (s.maxTime >= 0) g.maxTime.set(labels, s.maxTime / 1000);
     if (s.committedAt > 0) g.committedAt.set(labels, s.committedAt / 1000);
+    if (s.snapshotAt > 0) g.snapshotAt.set(labels, s.snapshotAt / 1000);
     g.outboxRows.set(labels, s.outboxRows);
     g.outboxBytes.set(labels, s.outboxBytes);
     g.paused.set(labels, s.paused ? 1 : 0);
@@ -138,6 +139,7 @@ function gaugesIn(registry: Registry) {
     ),
     maxTime: gauge('tally_event_time_max_timestamp_seconds', 'Highest event time that was accepted.', SHARD),
     committedAt: gauge('tally_checkpoint_timestamp_seconds', 'When the state was last committed.', SHARD),
+    snapshotAt: gauge('tally_snapshot_timestamp_seconds', 'When the newest snapshot of the state was taken by this run.', SHARD),
     outboxRows: gauge('tally_outbox_rows', 'Rows that ClickHouse has not acknowledged yet.', SHARD),
     outboxBytes: gauge('tally_outbox_bytes', 'Bytes of those rows.', SHARD),
     paused: gauge('tally_paused', '1 while reading waits for ClickHouse to take rows.', SHARD),

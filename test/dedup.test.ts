@@ -56,7 +56,7 @@ class Model {
 const SMALL: Partial<DedupOptions> = {
   directorySlots: 256,
   memoryBytesMax: 4000,
-  tuning: { partEntries: 8, segmentEntries: 8, coldAfterHours: 2, compactBytes: 500, segmentsMax: 5 },
+  tuning: { partEntries: 8, segmentEntries: 8, chunkBits: 4, coldAfterHours: 2, compactBytes: 500, segmentsMax: 5 },
 };
 
 function make(store: Store, horizonMs: number, more: Partial<DedupOptions> = {}): Dedup {
@@ -214,6 +214,78 @@ describe('dedup', () => {
   });
 });
 
+describe('an hour with more identities than fit into memory', () => {
+  const HOURLY = 40_000,
+    slice = (from: number, count: number, fp = 1) => Array.from({ length: count }, (_, i) => ({ id: from + i, time: 5 * HOUR, fp }));
+  const grown = (store: Store): Dedup => {
+    const dedup = make(store, 30 * DAY, { memoryBytesMax: 100_000 });
+    for (let from = 0; from < HOURLY; from += 500) {
+      expect(admit(dedup, slice(from, 500)).every((v) => v === FRESH)).toBe(true);
+      commit(dedup, store);
+    }
+    return dedup;
+  };
+
+  it('goes on without reading what it holds, within the bound', () => {
+    const dedup = grown(new MemoryStore());
+    expect(dedup.stats()).toMatchObject({ identities: HOURLY, hourLoads: 0, pointReads: 0 });
+    admit(dedup, slice(HOURLY, 1));
+    expect(dedup.stats().memoryBytes).toBeLessThan(100_000);
+  });
+
+  it('answers for the oldest and the newest of them, one read of the store a question at most', () => {
+    const store = new MemoryStore(),
+      dedup = grown(store);
+    expect(admit(dedup, slice(0, 50)).every((v) => v === DUPLICATE)).toBe(true);
+    expect(admit(dedup, slice(HOURLY - 50, 50, 2)).every((v) => v === CONFLICT)).toBe(true);
+    expect(dedup.stats()).toMatchObject({ hourLoads: 0, pointReads: 50 });
+    const again = make(store, 30 * DAY);
+    again.open(dedup.maxTime);
+    expect(admit(again, [...slice(0, HOURLY), ...slice(HOURLY, 50)]).filter((v) => v === FRESH).length).toBe(50);
+  });
+
+  it('outgrows its directory a little at a time, and answers meanwhile', () => {
+    const store = new MemoryStore(),
+      dedup = make(store, 30 * DAY, { directorySlots: 4096, memoryBytesMax: 10_000 });
+    let begun = 0;
+    for (let known = 0; known < HOURLY; known += 10) {
+      const before = dedup.stats();
+      expect(admit(dedup, slice(known, 10)).every((v) => v === FRESH)).toBe(true);
+      expect(admit(dedup, [...slice(known >> 1, 3), ...slice(known, 3)]).every((v) => v === DUPLICATE)).toBe(true);
+      const now = dedup.stats();
+      // Another one was begun with, and the old one still answers.
+      if (now.rebuilds > before.rebuilds && now.directoryBytes === before.directoryBytes) begun++;
+      if (known % 70 === 0) commit(dedup, store);
+    }
+    expect(begun).toBe(dedup.stats().rebuilds);
+    expect(begun).toBeGreaterThan(2);
+    expect(admit(dedup, slice(0, HOURLY)).every((v) => v === DUPLICATE)).toBe(true);
+  });
+});
+
+it('misses no identity of an hour that is due for other parts while the directory is made anew', () => {
+  const store = new MemoryStore(),
+    tuning = { partEntries: 8, segmentEntries: 8, chunkBits: 4, coldAfterHours: 2, compactBytes: 1e6, segmentsMax: 5 },
+    dedup = make(store, 30 * DAY, { directorySlots: 4096, tuning }),
+    of = (hour: number, from: number, count: number) =>
+      Array.from({ length: count }, (_, i) => ({ id: from + i, time: hour * HOUR, fp: 1 }));
+  admit(dedup, [...of(5, 0, 3060), ...of(50, 10_000, 1)]);
+  commit(dedup, store);
+  expect(dedup.stats()).toMatchObject({ compactions: 1, rebuilds: 0 });
+  const size = dedup.stats().directoryBytes;
+  // Late ones, one by one: enough segments for the parts to be made again.
+  let late = 0;
+  for (; late < 1000 && dedup.stats().directoryBytes === size; late++) {
+    admit(dedup, of(5, 20_000 + late, 1));
+    commit(dedup, store);
+  }
+  expect(late).toBeGreaterThan(100);
+  expect(dedup.stats().rebuilds).toBe(1);
+  commit(dedup, store);
+  expect(dedup.stats().compactions).toBeGreaterThan(1);
+  expect(admit(dedup, [...of(5, 0, 3060), ...of(5, 20_000, late)]).filter((v) => v !== DUPLICATE)).toEqual([]);
+});
+
 const stores: [string, number, () => Promise<Store>, (s: Store) => Promise<Store>][] = [
   ['memory', 40, () => Promise.resolve(new MemoryStore()), (s) => Promise.resolve((s as MemoryStore).fork())],
   [
@@ -237,7 +309,11 @@ async function compare(seed: number, open: () => Promise<Store>, reopen: (s: Sto
   const horizon = pick([HOUR, 1.5 * HOUR, 7 * HOUR, 3 * DAY, 30 * DAY, 42 * DAY]);
   const spread = pick([0.2, 1, 1.1]) * horizon,
     idSpace = pick([50, 800, 4000]);
-  const more: Partial<DedupOptions> = { memoryBytesMax: pick([0, 4000, 100_000, 1 << 28]), hashKey: [int(2 ** 32), seed] };
+  const more: Partial<DedupOptions> = {
+    memoryBytesMax: pick([0, 4000, 100_000, 1 << 28]),
+    hashKey: [int(2 ** 32), seed],
+    tuning: { ...SMALL.tuning, chunkBits: pick([2, 4, 7]) },
+  };
   let store = await open(),
     dedup = make(store, horizon, more),
     model = new Model(horizon);

@@ -23,9 +23,9 @@ export class CompactionJob {
   readonly gen: number;
   readonly parts: number;
   readonly entries: number;
-  /** Segments before this one, and that many raw entries, are in the parts. */
+  /** Segments before this one, and raw entries before this place, are in the parts. */
   readonly segEnd: number;
-  readonly rawCount: number;
+  readonly rawEnd: number;
   /** Parts that have been written. */
   next = 0;
   readonly #words: Uint32Array;
@@ -36,7 +36,7 @@ export class CompactionJob {
     hour: number,
     gen: number,
     segEnd: number,
-    rawCount: number,
+    rawEnd: number,
     sources: readonly EntrySource[],
     partEntries: number,
     hash: IdentityHash,
@@ -44,7 +44,7 @@ export class CompactionJob {
     this.hour = hour;
     this.gen = gen;
     this.segEnd = segEnd;
-    this.rawCount = rawCount;
+    this.rawEnd = rawEnd;
     this.entries = sources.reduce((n, s) => n + s.count, 0);
     this.parts = Math.max(1, Math.ceil(this.entries / partEntries));
     this.#starts = new Uint32Array(this.parts + 1);

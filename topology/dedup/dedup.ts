@@ -13,11 +13,14 @@ import type { Hour } from './hour.ts';
 import { Identities, TUNING } from './identities.ts';
 import type { Tuning } from './identities.ts';
 import { IdentityHash, LANES } from './identity-hash.ts';
+import { Rebuild } from './rebuild.ts';
 import { recover, storedTotal } from './recovery.ts';
 
 const HOUR_MS = 3600000;
 /** Above it, two live hours could bear one tag. */
 export const HORIZON_MAX_MS = 42 * 24 * HOUR_MS;
+/** Identities that go into a new directory for each event that comes: all, before the old one is full. */
+const REBUILT_AN_EVENT = 20;
 const MEMORY_BYTES = 256 << 20,
   DIRECTORY_SLOTS = 1 << 23;
 
@@ -48,7 +51,8 @@ export class Dedup {
   readonly #options: DedupOptions;
   readonly #tuning: Tuning;
   readonly #hash: IdentityHash;
-  readonly #directory = new Directory();
+  #directory = new Directory();
+  #rebuild: Rebuild | null = null;
   /** The live hour of each tag that has identities; a slot whose tag has none is stale. */
   readonly #byTag: (Hour | null)[] = Array.from({ length: TAG_MASK + 1 }, () => null);
   #identities: Identities;
@@ -102,11 +106,11 @@ export class Dedup {
 
   admit(events: EventColumns, verdict: Uint8Array): void {
     this.#identities.makeRoom(events.count);
+    this.#makeSlots(events.count);
     const hash = this.#hash,
       directory = this.#directory;
     for (let from = 0; from < events.count; from += LANES) {
       const n = Math.min(LANES, events.count - from);
-      if (directory.used + n > directory.limit) this.#makeSlots();
       hash.block(events.id, from * 4, 4, n);
       directory.touch(hash.a, n);
       BLOCK_A.set(hash.a);
@@ -199,18 +203,23 @@ export class Dedup {
     if (this.#lastStart < this.#liveFrom) this.#lastStart = -HOUR_MS;
   }
 
-  /** The directory is full: empties stale slots, or makes it again from the identities, larger if they need it. */
-  #makeSlots(): void {
-    const directory = this.#directory;
-    directory.sweep(this.#byTag);
-    if (directory.used <= directory.limit - directory.size / 16 - LANES) return;
-    this.#rebuilds++;
-    directory.reset(slotsFor(this.#identities.total(), directory.size));
-    for (const hour of this.#identities.hours.values()) {
-      this.#identities.each(hour, (words, count, place) => {
-        if (!directory.insert(words, ENTRY_WORDS, count, hour.tag, place, this.#hash))
-          throw new Error('a directory made for its identities is full');
-      });
+  /** Before a slice. A crowded directory has its stale slots emptied, or is made anew, larger if it must be, a little with every slice. */
+  #makeSlots(events: number): void {
+    for (;;) {
+      const directory = this.#directory;
+      if (this.#rebuild === null) {
+        if (directory.used + events <= directory.crowdedAt) return;
+        directory.sweep(this.#byTag);
+        if (directory.used + events <= directory.crowdedAt - directory.size / 16) return;
+        this.#rebuilds++;
+        this.#identities.keepsPlaces = true;
+        this.#rebuild = new Rebuild(this.#identities, this.#hash, slotsFor(this.#identities.total() + events, directory.size));
+      }
+      const isFull = directory.used + events > directory.limit;
+      if (!this.#rebuild.step(isFull ? Infinity : events * REBUILT_AN_EVENT)) return;
+      this.#directory = this.#rebuild.directory;
+      this.#rebuild = null;
+      this.#identities.keepsPlaces = false;
     }
   }
 

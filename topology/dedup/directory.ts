@@ -12,7 +12,9 @@ export const TAGS = 1023;
 export const TAG_MASK = 1023;
 /** Instead of a place: the identity stands in the parts of its hour. */
 export const IN_PARTS = 0xffffffff;
-const FULL = 0.8,
+/** From here on a larger one is made, which is done before this one is full. */
+const CROWDED = 0.75,
+  FULL = 0.8,
   REBUILT_FULL = 0.65;
 
 export function tagOf(hour: number): number {
@@ -35,6 +37,7 @@ export class Directory {
   /** Slots that are not empty, stale ones too. */
   used = 0;
   limit = 0;
+  crowdedAt = 0;
   touched = 0;
 
   reset(slots: number): void {
@@ -48,6 +51,7 @@ export class Directory {
     this.mask = slots - 1;
     this.used = 0;
     this.limit = Math.floor(slots * FULL);
+    this.crowdedAt = Math.floor(slots * CROWDED);
   }
 
   /** Reads the home slots of a block, independently of each other, so that their cache misses overlap. */

@@ -1,6 +1,6 @@
 /**
- * Identities of one hour in memory: five words each (four of identity, one of fingerprint) in the order in which they came, found by
- * their place. Those of an hour's parts, whose places nobody keeps, get an index when they are first asked.
+ * Identities of an hour's parts in memory: five words each, four of identity and one of fingerprint. Nobody keeps their places, so they get
+ * an index when they are first asked.
  */
 import { CONFLICT, DUPLICATE, FRESH } from '../batch.ts';
 import { LANES } from './identity-hash.ts';
@@ -10,7 +10,7 @@ export const ENTRY_WORDS = 5;
 export const ENTRY_BYTES = 20;
 
 export class Entries {
-  words: Uint32Array;
+  readonly words: Uint32Array;
   count = 0;
   touched = 0;
   /** Entry + 1 at its home; 0 is empty. */
@@ -22,29 +22,6 @@ export class Entries {
 
   bytes(): number {
     return this.words.byteLength + (this.#index?.byteLength ?? 0);
-  }
-
-  append(id: Uint32Array, p: number, fingerprint: number): void {
-    if (this.#index !== null) throw new Error('an entry behind its index would not be found');
-    const at = this.count * ENTRY_WORDS;
-    if (at === this.words.length) this.#grow();
-    const words = this.words;
-    words[at] = id[p]!;
-    words[at + 1] = id[p + 1]!;
-    words[at + 2] = id[p + 2]!;
-    words[at + 3] = id[p + 3]!;
-    words[at + 4] = fingerprint;
-    this.count++;
-  }
-
-  /** What the entry at a place is to this identity; FRESH: another one. */
-  compare(place: number, id: Uint32Array, p: number, fingerprint: number): number {
-    const words = this.words,
-      at = place * ENTRY_WORDS;
-    // A slot of a forgotten hour under the same tag may name any place.
-    if (place >= this.count) return FRESH;
-    if (words[at] !== id[p] || words[at + 1] !== id[p + 1] || words[at + 2] !== id[p + 2] || words[at + 3] !== id[p + 3]) return FRESH;
-    return words[at + 4] === fingerprint ? DUPLICATE : CONFLICT;
   }
 
   /** FRESH: not here. `home` is lane a of the identity. */
@@ -64,12 +41,6 @@ export class Entries {
         return words[at + 4] === fingerprint ? DUPLICATE : CONFLICT;
       }
     }
-  }
-
-  #grow(): void {
-    const words = new Uint32Array(Math.max(64 * ENTRY_WORDS, this.words.length * 2));
-    words.set(this.words);
-    this.words = words;
   }
 
   /** Made once: what stands in parts does not grow. */

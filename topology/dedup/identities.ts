@@ -8,6 +8,7 @@ import { FRESH } from '../batch.ts';
 import { IN_PARTS } from './directory.ts';
 import { CompactionJob, partOf } from './compaction.ts';
 import type { EntrySource } from './compaction.ts';
+import { Arrivals, compareAt } from './arrivals.ts';
 import { Entries, ENTRY_BYTES, ENTRY_WORDS, scan } from './entries.ts';
 import { Hour } from './hour.ts';
 import type { IdentityHash } from './identity-hash.ts';
@@ -16,7 +17,10 @@ import { encodeEntries, encodeManifest, encodeTotal, entryWords, identityKey, MA
 export interface Tuning {
   /** Entries of a part, on average: a part is what one cold question reads. */
   readonly partEntries: number;
+  /** The same of a segment, at most. */
   readonly segmentEntries: number;
+  /** An hour's memory grows, and is let go, by 2 to this power entries. */
+  readonly chunkBits: number;
   /** An hour is cold when it lies that many hours behind the newest. */
   readonly coldAfterHours: number;
   /** Parts that a commit writes at most; under memory pressure as much again as it writes new entries. */
@@ -24,16 +28,25 @@ export interface Tuning {
   /** Segments of an hour that has parts, before it is compacted again. */
   readonly segmentsMax: number;
 }
-export const TUNING: Tuning = { partEntries: 1024, segmentEntries: 8192, coldAfterHours: 3, compactBytes: 4 << 20, segmentsMax: 256 };
+export const TUNING: Tuning = {
+  partEntries: 1024,
+  segmentEntries: 1024,
+  chunkBits: 16,
+  coldAfterHours: 3,
+  compactBytes: 4 << 20,
+  segmentsMax: 256,
+};
 
 /** An hour that was not used for that many events may give way to one that is asked. */
 const IDLE_EVENTS = 1 << 20;
-/** Values that one read of the store takes at once: 10 MB at most. */
+/** Values that one read of the store takes at once: some MB. */
 const PAGE = 64;
 
 export class Identities {
   readonly hours = new Map<number, Hour>();
   readonly counters = { pointReads: 0, hourLoads: 0, evictions: 0, compactions: 0 };
+  /** Set while somebody goes through all of them who needs them to keep their places. */
+  keepsPlaces = false;
   /** Memory of all hours as of the last commit, and what was loaded since. */
   bytes = 0;
   readonly #store: Store;
@@ -60,35 +73,37 @@ export class Identities {
   }
 
   create(hour: number): Hour {
-    const made = new Hour(hour);
+    const made = new Hour(hour, new Arrivals(0, this.#tuning.chunkBits));
     this.hours.set(hour, made);
     return made;
   }
 
   /** Gives the place where it stands now. */
   append(hour: Hour, id: Uint32Array, p: number, fingerprint: number): number {
-    if (hour.raw === null) this.#loadRaw(hour);
-    const place = hour.rawFrom + hour.raw!.count;
-    hour.raw!.append(id, p, fingerprint);
     hour.usedAt = this.#clock;
     if (!hour.dirty) {
       hour.dirty = true;
       this.#dirty.push(hour);
     }
-    return place;
+    return hour.raw.append(id, p, fingerprint);
   }
 
   /** Asks an hour whether the identity that stands at `place` there is this one; FRESH: it is not. `a`, `b`: its lanes. */
   find(hour: Hour, place: number, id: Uint32Array, p: number, fingerprint: number, a: number, b: number): number {
     hour.usedAt = this.#clock;
     if (place !== IN_PARTS && place >= hour.rawFrom) {
-      if (hour.raw === null) this.#loadRaw(hour);
-      return hour.raw!.compare(place - hour.rawFrom, id, p, fingerprint);
+      if (place >= hour.raw.first) return hour.raw.compare(place, id, p, fingerprint);
+      hour.rawAsks++;
+      const isWorthIt = hour.rawAsks > Math.max(2, hour.segPlaces.length / 2) && this.#roomFor(hour, hour.rawCount() * ENTRY_BYTES);
+      if (!isWorthIt) return this.#askSegment(hour, place, id, p, fingerprint);
+      this.#loadRaw(hour);
+      return hour.raw.compare(place, id, p, fingerprint);
     }
     if (hour.parts === 0) return FRESH;
     if (hour.packed === null) {
       hour.asks++;
-      if (hour.asks <= Math.max(2, hour.parts / 2) || !this.#roomFor(hour)) return this.#askPart(hour, id, p, fingerprint, b);
+      if (hour.asks <= Math.max(2, hour.parts / 2) || !this.#roomFor(hour, hour.packedBytes()))
+        return this.#askPart(hour, id, p, fingerprint, b);
       this.#loadPacked(hour);
     }
     return hour.packed!.find(id, p, fingerprint, a, this.#hash);
@@ -97,22 +112,24 @@ export class Identities {
   forget(hour: Hour): void {
     this.hours.delete(hour.hour);
     hour.gone = true;
-    hour.raw = hour.packed = null;
+    hour.raw = new Arrivals(hour.raw.end, this.#tuning.chunkBits);
+    hour.packed = null;
     this.#doomed.push(hour);
   }
 
-  /** Entries of an hour, wherever they are, a piece at a time. */
-  each(hour: Hour, visit: (words: Uint32Array, count: number, place: number) => void): void {
-    let place = hour.rawFrom;
-    const inParts = (words: Uint32Array, count: number): void => visit(words, count, IN_PARTS);
-    if (hour.raw !== null) visit(hour.raw.words, hour.raw.count, place);
-    else
-      this.#eachSegment(hour, (words, count) => {
-        visit(words, count, place);
-        place += count;
-      });
-    if (hour.packed !== null) inParts(hour.packed.words, hour.packed.count);
-    else this.#eachPart(hour, inParts);
+  /** Raw entries of an hour from a place on: some, `most` at most. */
+  piece(hour: Hour, place: number, most: number): Uint32Array {
+    if (place >= hour.raw.first) return hour.raw.piece(place, most);
+    const segment = segmentOf(hour, place),
+      from = place - hour.segPlaces[segment]!,
+      to = Math.min(from + most, hour.raw.first - hour.segPlaces[segment]!);
+    return this.#segment(hour, segment).subarray(from * ENTRY_WORDS, to * ENTRY_WORDS);
+  }
+
+  part(hour: Hour, part: number): Uint32Array {
+    const value = this.#store.get(identityKey(hour.hour, PART, hour.gen, part));
+    if (value === undefined) throw new Error(`part ${part} of hour ${hour.hour} is not in the store`);
+    return entryWords(value);
   }
 
   /** Keys that stand in the store and mean nothing any more; they go with the next commit. */
@@ -148,22 +165,26 @@ export class Identities {
     let bytes = 0;
     for (const hour of this.#dirty) if (!hour.gone) bytes += this.#writeRaw(batch, hour);
     this.#dirty = [];
-    this.#compact(batch, coldBefore, this.#tuning.compactBytes + (this.bytes + bytes > this.#bytesMax * 0.75 ? bytes : 0));
+    if (!this.keepsPlaces)
+      this.#compact(batch, coldBefore, this.#tuning.compactBytes + (this.bytes + bytes > this.#bytesMax * 0.75 ? bytes : 0));
     if (changed) batch.put(TOTAL_KEY, encodeTotal(this.total()));
     this.#writing = false;
     this.#roomDue = true;
   }
 
   #writeRaw(batch: StoreBatch, hour: Hour): number {
-    const raw = hour.raw!,
+    const { segmentEntries } = this.#tuning,
       first = hour.written;
-    for (let from = first; from < raw.count; from += this.#tuning.segmentEntries) {
-      const to = Math.min(raw.count, from + this.#tuning.segmentEntries);
-      batch.put(identityKey(hour.hour, SEGMENT, hour.segNext++), encodeEntries(raw.words, from, to));
-    }
-    hour.written = raw.count;
+    hour.raw.each(first, (words, count, place) => {
+      for (let from = 0; from < count; from += segmentEntries) {
+        const to = Math.min(count, from + segmentEntries);
+        batch.put(identityKey(hour.hour, SEGMENT, hour.segNext++), encodeEntries(words, from, to));
+        hour.segPlaces.push(place + from);
+      }
+    });
+    hour.written = hour.raw.end;
     hour.dirty = false;
-    return (raw.count - first) * ENTRY_BYTES;
+    return (hour.written - first) * ENTRY_BYTES;
   }
 
   #erase(batch: StoreBatch, hour: Hour): void {
@@ -208,11 +229,10 @@ export class Identities {
     const sources: EntrySource[] = [];
     const visit = (words: Uint32Array, count: number): void => void sources.push({ words, count });
     // All raw entries are in segments by now, some only in this very batch: those are in memory.
-    if (hour.raw === null && hour.written > 0) this.#loadRaw(hour);
-    if (hour.raw !== null) visit(hour.raw.words, hour.raw.count);
+    this.#eachRaw(hour, visit);
     if (hour.packed !== null) visit(hour.packed.words, hour.packed.count);
     else this.#eachPart(hour, visit);
-    return new CompactionJob(hour.hour, hour.gen + 1, hour.segNext, hour.rawCount(), sources, this.#tuning.partEntries, this.#hash);
+    return new CompactionJob(hour.hour, hour.gen + 1, hour.segNext, hour.raw.end, sources, this.#tuning.partEntries, this.#hash);
   }
 
   #end(batch: StoreBatch, job: CompactionJob): void {
@@ -223,17 +243,9 @@ export class Identities {
       identityKey(hour.hour, MANIFEST),
       encodeManifest({ gen: job.gen, parts: job.parts, entries: job.entries, check: this.#hash.check() }),
     );
-    if (hour.raw !== null) {
-      const rest = hour.raw.count - job.rawCount;
-      const raw = rest === 0 ? null : new Entries(rest);
-      if (raw !== null) {
-        raw.words.set(hour.raw.words.subarray(job.rawCount * ENTRY_WORDS, hour.raw.count * ENTRY_WORDS));
-        raw.count = rest;
-      }
-      hour.raw = raw;
-    }
-    hour.written -= job.rawCount;
-    hour.rawFrom += job.rawCount;
+    hour.rawFrom = job.rawEnd;
+    while (hour.raw.drop(hour.rawFrom));
+    hour.segPlaces = hour.segPlaces.slice(job.segEnd - hour.segFirst);
     hour.segFirst = job.segEnd;
     hour.gen = job.gen;
     hour.parts = job.parts;
@@ -246,14 +258,13 @@ export class Identities {
   }
 
   #loadRaw(hour: Hour): void {
-    if (hour.written > 0) this.#admitLoad(hour, hour.written * ENTRY_BYTES);
-    const raw = new Entries(Math.max(16, hour.written));
-    this.#eachSegment(hour, (words, count) => {
-      raw.words.set(words, raw.count * ENTRY_WORDS);
-      raw.count += count;
+    this.#admitLoad(hour, hour.rawCount() * ENTRY_BYTES - hour.raw.bytes);
+    const whole = new Arrivals(hour.rawFrom, this.#tuning.chunkBits);
+    this.#eachRaw(hour, (words, count) => {
+      for (let at = 0; at < count * ENTRY_WORDS; at += ENTRY_WORDS) whole.append(words, at, words[at + 4]!);
     });
-    if (raw.count !== hour.written) throw new Error(`hour ${hour.hour} has ${raw.count} identities in its segments, not ${hour.written}`);
-    hour.raw = raw;
+    hour.raw = whole;
+    hour.rawAsks = 0;
   }
 
   #loadPacked(hour: Hour): void {
@@ -275,9 +286,8 @@ export class Identities {
     if (this.bytes > this.#bytesMax && !this.#writing) this.#evict(this.#bytesMax, hour, Infinity);
   }
 
-  /** Parts are worth loading as a whole only in place of what nobody asks: else hours would push each other out by turns. */
-  #roomFor(hour: Hour): boolean {
-    const need = hour.packedBytes();
+  /** An hour is worth loading as a whole only in place of what nobody asks: else hours would push each other out by turns. */
+  #roomFor(hour: Hour, need: number): boolean {
     if (need > this.#bytesMax / 2) return false;
     if (this.bytes + need > this.#bytesMax && this.#clock >= this.#triedAt + IDLE_EVENTS / 16) {
       this.#triedAt = this.#clock;
@@ -286,13 +296,24 @@ export class Identities {
     return this.bytes + need <= this.#bytesMax;
   }
 
-  #eachSegment(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
-    for (let seq = hour.segFirst; seq < hour.segNext;) {
+  /** Raw entries in their order, wherever they are. */
+  #eachRaw(hour: Hour, visit: (words: Uint32Array, count: number, place: number) => void): void {
+    const to = hour.raw.first;
+    let place = hour.rawFrom;
+    for (let seq = hour.segFirst; place < to;) {
       const rows = this.#store.range(identityKey(hour.hour, SEGMENT, seq), identityKey(hour.hour, SEGMENT, hour.segNext), PAGE);
       if (rows.length === 0) throw new Error(`segment ${seq} of hour ${hour.hour} is not in the store`);
-      for (const [, value] of rows) visitValue(value, visit);
-      seq += rows.length;
+      for (const [, value] of rows) {
+        if (hour.segPlaces[seq++ - hour.segFirst] !== place) throw new Error(`a segment of hour ${hour.hour} does not begin at ${place}`);
+        const words = entryWords(value),
+          // What has come into memory again, or never left it, is not shown twice.
+          count = Math.min(words.length / ENTRY_WORDS, to - place);
+        visit(words, count, place);
+        place += count;
+        if (place === to) break;
+      }
     }
+    hour.raw.each(hour.rawFrom, visit);
   }
 
   #eachPart(hour: Hour, visit: (words: Uint32Array, count: number) => void): void {
@@ -308,25 +329,34 @@ export class Identities {
     }
   }
 
+  #askSegment(hour: Hour, place: number, id: Uint32Array, p: number, fingerprint: number): number {
+    this.counters.pointReads++;
+    const segment = segmentOf(hour, place);
+    return compareAt(this.#segment(hour, segment), place - hour.segPlaces[segment]!, id, p, fingerprint);
+  }
+
+  #segment(hour: Hour, n: number): Uint32Array {
+    const value = this.#store.get(identityKey(hour.hour, SEGMENT, hour.segFirst + n));
+    if (value === undefined) throw new Error(`segment ${hour.segFirst + n} of hour ${hour.hour} is not in the store`);
+    return entryWords(value);
+  }
+
   #askPart(hour: Hour, id: Uint32Array, p: number, fingerprint: number, b: number): number {
     this.counters.pointReads++;
-    const part = partOf(b, hour.parts);
-    const value = this.#store.get(identityKey(hour.hour, PART, hour.gen, part));
-    if (value === undefined) throw new Error(`part ${part} of hour ${hour.hour} is not in the store`);
-    const words = entryWords(value);
+    const words = this.part(hour, partOf(b, hour.parts));
     return scan(words, words.length / ENTRY_WORDS, id, p, fingerprint);
   }
 
   /** The least recently used first, of those last used before `usedBefore`; never what is not in the store yet. */
   #evict(target: number, keep: Hour | null, usedBefore: number): void {
-    const held = [...this.hours.values()].filter((h) => h !== keep && (h.raw !== null || h.packed !== null));
+    const held = [...this.hours.values()].filter((h) => h !== keep && h.bytes() > 0);
     held.sort((x, y) => x.usedAt - y.usedAt);
     for (const hour of held) {
       if (this.bytes <= target || hour.usedAt >= usedBefore) return;
       const before = hour.bytes();
       hour.packed = null;
       hour.asks = 0;
-      if (hour.raw !== null && hour.raw.count === hour.written) hour.raw = null;
+      while (this.bytes - (before - hour.bytes()) > target && hour.raw.drop(hour.written));
       this.bytes -= before - hour.bytes();
       this.counters.evictions++;
     }
@@ -336,4 +366,15 @@ export class Identities {
 function visitValue(value: Uint8Array, visit: (words: Uint32Array, count: number) => void): void {
   const words = entryWords(value);
   visit(words, words.length / ENTRY_WORDS);
+}
+
+/** The last segment that begins at or before a place, counted from the hour's first. */
+function segmentOf({ segPlaces }: Hour, place: number): number {
+  let n = 0;
+  for (let end = segPlaces.length; end - n > 1;) {
+    const middle = (n + end) >>> 1;
+    if (segPlaces[middle]! <= place) n = middle;
+    else end = middle;
+  }
+  return n;
 }

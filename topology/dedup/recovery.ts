@@ -69,7 +69,7 @@ export function recover(
       }
       const words = entryWords(value),
         count = words.length / ENTRY_WORDS;
-      const place = k.kind === SEGMENT ? hour!.written : IN_PARTS;
+      const place = k.kind === SEGMENT ? hour!.raw.end : IN_PARTS;
       if (k.kind === SEGMENT) readSegment(hour!, k.x, count);
       else if (k.y !== partsSeen++) throw new Error(`part ${partsSeen - 1} of hour ${k.hour} is not in the store`);
       seen += count;
@@ -91,8 +91,10 @@ function readManifest(hour: Hour, value: Uint8Array, check: number): void {
 }
 
 function readSegment(hour: Hour, seq: number, count: number): void {
-  if (hour.written === 0) hour.segFirst = seq;
+  if (hour.segPlaces.length === 0) hour.segFirst = seq;
   else if (seq !== hour.segNext) throw new Error(`segment ${hour.segNext} of hour ${hour.hour} is not in the store`);
   hour.segNext = seq + 1;
-  hour.written += count;
+  hour.segPlaces.push(hour.raw.end);
+  hour.raw.skip(count);
+  hour.written = hour.raw.end;
 }

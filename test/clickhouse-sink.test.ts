@@ -74,6 +74,53 @@ test('a progress row goes only after all rows of its commit, and keys come out o
   expect(drain.takeAcknowledged().version).toBe(7);
 });
 
+test('rows go while the progress row of the commits before is on its way, their own progress row only after that one', async () => {
+  const sink = new Held(),
+    drain = new OutboxDrain({ sink });
+  const sent = async (): Promise<string[]> => {
+    await turn();
+    return sink.sent.map((s) => `${s.target}${s.bytes.join()}`);
+  };
+  drain.push(commit(1, ['a', 1, byte(1)], ['p', 1, byte(1)]));
+  await turn();
+  sink.sent[0]!.answer(true);
+  expect(await sent()).toEqual(['a1', 'p1']);
+  drain.push(commit(2, ['a', 1, byte(2)], ['p', 1, byte(2)]));
+  expect(await sent()).toEqual(['a1', 'p1', 'a2']);
+  sink.sent[2]!.answer(true);
+  expect(await sent()).toEqual(['a1', 'p1', 'a2']);
+  drain.push(commit(3, ['a', 1, byte(3)], ['p', 1, byte(3)]));
+  expect(await sent()).toEqual(['a1', 'p1', 'a2']);
+  sink.sent[1]!.answer(true);
+  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'p2', 'a3']);
+  sink.sent[3]!.answer(true);
+  let isDrained = false;
+  const drained = drain.drained().then(() => (isDrained = true));
+  sink.sent[4]!.answer(true);
+  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'p2', 'a3', 'p3']);
+  expect([drain.takeAcknowledged().version, isDrained]).toEqual([2, false]);
+  sink.sent[5]!.answer(true);
+  await drained;
+  expect(drain.takeAcknowledged().version).toBe(3);
+});
+
+test('a progress row that is refused for good stops everything', async () => {
+  const sink = new Held(),
+    failures: unknown[] = [],
+    drain = new OutboxDrain({ sink, onFailed: (e) => failures.push(e) });
+  drain.push(commit(1, ['a', 1, byte(1)], ['p', 1, byte(1)]));
+  await turn();
+  sink.sent[0]!.answer(true);
+  await turn();
+  drain.push(commit(2, ['a', 1, byte(2)], ['p', 1, byte(2)]));
+  await turn();
+  sink.sent[1]!.fail(new Error('gone'));
+  sink.sent[2]!.answer(true);
+  await expect(drain.drained()).rejects.toThrow('gone');
+  expect([sink.sent.length, failures.length]).toEqual([3, 1]);
+  await drain.stop();
+});
+
 test('an entry is never split, and inserts stay bounded', async () => {
   const sink = new Held(),
     drain = new OutboxDrain({ sink }),

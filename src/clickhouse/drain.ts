@@ -1,8 +1,9 @@
 /**
  * Carries the outbox of one shard to ClickHouse. Commits come in in order, an entry an insert; their keys come out once everything
  * up to a version is acknowledged, for the next commit to delete. Invariant: a progress row (the last entry of a commit) is sent only
- * after every row of that commit and of all before it is acknowledged. Rows among themselves go in parallel: they are versioned.
- * Queued commits are sent together, entries of one target in one insert; an entry is never split, so the books of a commit never are.
+ * after every row of that commit and of all before it is acknowledged. Rows among themselves go in parallel, and those of the next commits
+ * while a progress row is on its way: they are versioned. Queued commits are sent together, entries of one target in one insert; an entry
+ * is never split, so the books of a commit never are.
  */
 import { OUTBOX_FROM, OUTBOX_TO, decodeOutbox } from '../../state/outbox.ts';
 import type { OutboxEntry } from '../../state/outbox.ts';
@@ -50,6 +51,8 @@ export class OutboxDrain {
   private keys: Uint8Array[] = [];
   private version = 0;
   private working: Promise<void> | undefined;
+  /** The last progress rows; false when they were not acknowledged. */
+  private telling: Promise<boolean> = Promise.resolve(true);
   private isStopped = false;
   private failure: { readonly error: unknown } | undefined;
 
@@ -89,7 +92,11 @@ export class OutboxDrain {
 
   /** When everything pushed is acknowledged, or it was stopped. */
   async drained(): Promise<void> {
-    while (this.working !== undefined) await this.working;
+    let told: Promise<boolean>;
+    do {
+      while (this.working !== undefined) await this.working;
+      await (told = this.telling);
+    } while (this.working !== undefined || told !== this.telling);
     this.check();
   }
 
@@ -102,15 +109,13 @@ export class OutboxDrain {
     this.isStopped = true;
     await this.o.sink.close();
     await this.working;
+    await this.telling;
   }
 
   private work(): void {
     if (this.working !== undefined || this.queue.length === 0 || this.isStopped || this.failure !== undefined) return;
     this.working = this.rounds()
-      .catch((error: unknown) => {
-        this.failure = { error };
-        this.o.onFailed?.(error);
-      })
+      .catch((error: unknown) => void this.fail(error))
       .finally(() => {
         this.working = undefined;
         this.work();
@@ -121,11 +126,24 @@ export class OutboxDrain {
     // What is pushed in one turn goes together.
     await Promise.resolve();
     while (this.queue.length > 0 && !this.isStopped) {
-      const commits = this.nextRound();
-      if (!(await this.sendAll(merge(commits.map((entries) => entries.slice(0, -1)))))) return;
-      if (!(await this.sendAll(merge(commits.map((entries) => entries.slice(-1)))))) return;
-      this.acknowledge(commits);
+      const commits = this.nextRound(),
+        isSent = await this.sendAll(merge(commits.map((entries) => entries.slice(0, -1))));
+      if (!(await this.telling) || !isSent) return;
+      this.telling = this.tell(commits).catch((error: unknown) => this.fail(error));
     }
+  }
+
+  /** Progress rows; what they say is acknowledged with them. False: not all of it. */
+  private async tell(commits: readonly OutboxEntry[][]): Promise<boolean> {
+    const isSent = await this.sendAll(merge(commits.map((entries) => entries.slice(-1))));
+    if (isSent) this.acknowledge(commits);
+    return isSent;
+  }
+
+  private fail(error: unknown): false {
+    if (this.failure === undefined) this.o.onFailed?.(error);
+    this.failure ??= { error };
+    return false;
   }
 
   private nextRound(): OutboxEntry[][] {

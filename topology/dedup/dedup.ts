@@ -63,6 +63,8 @@ export class Dedup {
   /** The hour of the last event that was stored, by its start. */
   #lastHour: Hour | null = null;
   #lastStart = -HOUR_MS;
+  /** Hours were forgotten whose slots may still stand in the directory. */
+  #isStale = false;
   #rebuilds = 0;
 
   constructor(options: DedupOptions) {
@@ -198,6 +200,7 @@ export class Dedup {
     for (const hour of hours.values()) {
       if (hour.hour >= first) continue;
       this.#identities.forget(hour);
+      this.#isStale = true;
       this.#byTag[tagOf(hour.hour)] = null;
     }
     if (this.#lastStart < this.#liveFrom) this.#lastStart = -HOUR_MS;
@@ -209,7 +212,8 @@ export class Dedup {
       const directory = this.#directory;
       if (this.#rebuild === null) {
         if (directory.used + events <= directory.crowdedAt) return;
-        directory.sweep(this.#byTag);
+        if (this.#isStale) directory.sweep(this.#byTag);
+        this.#isStale = false;
         if (directory.used + events <= directory.crowdedAt - directory.size / 16) return;
         this.#rebuilds++;
         this.#identities.keepsPlaces = true;

@@ -269,7 +269,7 @@ it('misses no identity of an hour that is due for other parts while the director
     dedup = make(store, 30 * DAY, { directorySlots: 4096, tuning }),
     of = (hour: number, from: number, count: number) =>
       Array.from({ length: count }, (_, i) => ({ id: from + i, time: hour * HOUR, fp: 1 }));
-  admit(dedup, [...of(5, 0, 3060), ...of(50, 10_000, 1)]);
+  admit(dedup, [...of(5, 0, 2860), ...of(50, 10_000, 1)]);
   commit(dedup, store);
   expect(dedup.stats()).toMatchObject({ compactions: 1, rebuilds: 0 });
   const size = dedup.stats().directoryBytes;
@@ -283,7 +283,7 @@ it('misses no identity of an hour that is due for other parts while the director
   expect(dedup.stats().rebuilds).toBe(1);
   commit(dedup, store);
   expect(dedup.stats().compactions).toBeGreaterThan(1);
-  expect(admit(dedup, [...of(5, 0, 3060), ...of(5, 20_000, late)]).filter((v) => v !== DUPLICATE)).toEqual([]);
+  expect(admit(dedup, [...of(5, 0, 2860), ...of(5, 20_000, late)]).filter((v) => v !== DUPLICATE)).toEqual([]);
 });
 
 const stores: [string, number, () => Promise<Store>, (s: Store) => Promise<Store>][] = [

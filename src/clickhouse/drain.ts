@@ -76,6 +76,11 @@ export class OutboxDrain {
     this.work();
   }
 
+  /** No rows are queued or on their way; the last progress rows may be. */
+  get isFree(): boolean {
+    return this.working === undefined;
+  }
+
   /** Since the last call. A commit that deletes them and fails is no harm: they are sent again after the restart. */
   takeAcknowledged(): Acknowledged {
     this.check();

@@ -81,12 +81,13 @@ export class ShardLoop {
   }
 
   private commitDue(): boolean {
-    const { shard, commitEvents, sharers, bounds } = this.o,
+    const { shard, drain, commitEvents, sharers, bounds } = this.o,
       { quarantine, windows } = shard.pendingBytes,
       since = monotonicMs() - this.lastCommit;
     if (shard.pendingRecords >= commitEvents) return true;
     if (quarantine >= bounds.quarantineBytesMax / sharers || windows >= bounds.touchedBytesMax / sharers) return true;
-    return since >= (this.keepsUp() ? bounds.caughtUpMs : bounds.commitMs);
+    // While the last one's rows are on their way, those of now would only queue: later they tell of more.
+    return since >= (this.keepsUp() && drain.isFree ? bounds.caughtUpMs : bounds.commitMs);
   }
 
   private commit(caughtUp: boolean, atEnd: boolean, finishAt: number | null = null): void {

@@ -20,7 +20,7 @@ const HOUR_MS = 3600000;
 /** Above it, two live hours could bear one tag. */
 export const HORIZON_MAX_MS = 42 * 24 * HOUR_MS;
 /** Identities that go into a new directory for each event that comes: all, before the old one is full. */
-const REBUILT_AN_EVENT = 20;
+const REBUILT_AN_EVENT = 10;
 const MEMORY_BYTES = 256 << 20,
   DIRECTORY_SLOTS = 1 << 23;
 

@@ -13,7 +13,7 @@ export const TAG_MASK = 1023;
 /** Instead of a place: the identity stands in the parts of its hour. */
 export const IN_PARTS = 0xffffffff;
 /** From here on a larger one is made, which is done before this one is full. */
-const CROWDED = 0.75,
+const CROWDED = 0.7,
   FULL = 0.8,
   REBUILT_FULL = 0.65;
 

@@ -79,7 +79,7 @@ async function compare(keys: number, events: number, rounds: number): Promise<Ro
 
 export async function benchKafka(quick: boolean): Promise<Row[]> {
   if (kafkaMissing !== undefined) return [];
-  const rows = await compare(10_000, quick ? 1_000_000 : 6_000_000, quick ? 1 : 2);
+  const rows = await compare(10_000, quick ? 1_000_000 : 12_000_000, quick ? 1 : 2);
   if (!quick) rows.push(...(await compare(200_000, 4_000_000, 2)));
   return rows;
 }

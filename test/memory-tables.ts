@@ -56,6 +56,7 @@ export class MemoryTables {
     const progress = this.all(PROGRESS.name),
       final = progress.length < shards ? 0n : progress.map((p) => p['final_to'] as bigint).reduce((a, b) => (a < b ? a : b));
     const out: Tables = {
+      tally_audit: [],
       tally_progress: progress.map((p): Row => ({
         shard: Number(p['shard']),
         shards: Number(p['shards']),

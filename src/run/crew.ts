@@ -24,6 +24,7 @@ export class Crew {
   readonly late: Promise<never>;
   private readonly lateness = Promise.withResolvers<never>();
   private endMs = END_MS;
+  private isStopped = false;
   private readonly order: Omit<WorkerOrder, 'owned'>;
   private readonly tells: CrewTells;
   private readonly teams = new Set<Team>();
@@ -41,6 +42,7 @@ export class Crew {
   open(owned: readonly number[]): Team {
     const team: Team = new Team({ ...this.order, owned }, (message) => this.hear(team, message));
     this.teams.add(team);
+    if (this.isStopped) team.tell({ kind: 'stop' });
     void team.exited.then(() => this.teams.delete(team));
     return team;
   }
@@ -92,7 +94,11 @@ export class Crew {
 
   /** An orderly stop, of all at once or as others tell them; when it is not done in time, `late` says so and nobody is waited for any more. */
   stop(withinMs: number, isAtOnce: boolean): void {
-    if (isAtOnce) this.tell({ kind: 'stop' });
+    if (isAtOnce) {
+      // Those that are still to be opened, too.
+      this.isStopped = true;
+      this.tell({ kind: 'stop' });
+    }
     const timer = setTimeout(() => {
       this.endMs = 0;
       this.lateness.reject(

@@ -9,7 +9,7 @@ import { outcomeOf } from '../src/kafka/produce/faults.ts';
 import { openProducer } from '../src/kafka/produce/producer.ts';
 import { KafkaTopicWriter } from '../src/kafka/produce/topic-writer.ts';
 import { libraryAccess } from '../src/kafka/library-access.ts';
-import { partitionOf } from '../src/log/murmur2.ts';
+import { partitionOf } from '../topology/murmur2.ts';
 import type { LoggedRecord } from '../src/verify/record-batch.ts';
 import { openKafkaLogged } from '../src/verify/read-kafka.ts';
 import { kafkaMissing, startKafka } from './kafka-fixture.ts';

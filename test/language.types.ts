@@ -38,6 +38,13 @@ export const measures: Measure[] = [
 export const half = topology('half').read(loose, adsClick).dedupe({ by: 'event_id' });
 
 export const common = topology('common').read(textual, numeric).dedupe({ by: 'm' });
+export const hopped = ads.repartition({ by: 'event_id' }).dedupe({ by: 'event_id' });
+// @ts-expect-error there is no such field
+ads.repartition({ by: 'event_ident' });
+// @ts-expect-error only one of the contracts has it
+ads.repartition({ by: 'paid_by' });
+// @ts-expect-error the parts have an order: what is repartitioned is not counted yet
+ads.dedupe({ by: 'event_id' }).repartition({ by: 'event_id' });
 // @ts-expect-error of another type in another contract
 topology('common').read(textual, numeric).dedupe({ by: 'k' });
 // @ts-expect-error a job reads at least one contract

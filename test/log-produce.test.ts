@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readInStep } from '../src/log/in-step.ts';
 import type { InStep } from '../src/log/in-step.ts';
 import { keyOf } from '../src/log/line-key.ts';
-import { partitionOf } from '../src/log/murmur2.ts';
+import { partitionOf } from '../topology/murmur2.ts';
 import { LineProducer } from '../src/log/produce-lines.ts';
 import { openLog } from '../src/log/segments.ts';
 import { TopicWriter } from '../src/log/writer.ts';

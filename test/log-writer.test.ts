@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileLock } from '../src/lock.ts';
-import { murmur2, partitionOf } from '../src/log/murmur2.ts';
+import { murmur2, partitionOf } from '../topology/murmur2.ts';
 import { openLog } from '../src/log/segments.ts';
 import { makeTopic } from '../src/log/topics.ts';
 import { TopicWriter } from '../src/log/writer.ts';

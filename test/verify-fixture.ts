@@ -345,10 +345,12 @@ export function askOf(tables: Tables): Ask {
     if (range !== null) return rows.filter((r) => (r.start_s as number) >= Number(range[1]) && (r.start_s as number) < Number(range[2]));
     const place = /topic = '(\w+)' AND partition = (\d+) AND `offset` > (-?\d+) AND `offset` < (\d+)/.exec(sql);
     if (place === null) return rows;
-    const [, topic, partition, from, to] = place;
+    const [, topic, partition, from, to] = place,
+      shard = /AND shard = (\d+)/.exec(sql)?.[1];
     return rows
       .filter(
         (r) =>
+          (shard === undefined || r.shard === Number(shard)) &&
           r.topic === topic &&
           r.partition === Number(partition) &&
           (r.offset as number) > Number(from) &&

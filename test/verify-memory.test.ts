@@ -8,6 +8,7 @@ import { Cells } from '../src/verify/cells.ts';
 import { Differences } from '../src/verify/model.ts';
 import { openLogged } from '../src/verify/open-log.ts';
 import { ShardRecount } from '../src/verify/recount.ts';
+import { walkPartition } from '../src/verify/walk.ts';
 import { contract, field, measure, plan } from './gate-fixtures.ts';
 
 const EVENTS = 100_000,
@@ -32,15 +33,10 @@ test('a log of 400 MB is recounted in half of that', { timeout: 60_000 }, async 
       recount = new ShardRecount(PLAN, [CONTRACT], 0, cells, differences);
     const before = process.memoryUsage().rss;
     let most = 0;
-    await recount.partition(
-      { topic: 'test', source: 0, partition: 0, end: EVENTS, skipped: [] },
-      await openLogged(dir, undefined),
-      async () => [],
-      1,
-      () => {
-        most = Math.max(most, process.memoryUsage().rss);
-      },
-    );
+    const share = recount.open({ topic: 'test', source: 0, partition: 0, end: EVENTS, skipped: [] }, false, async () => [], 1);
+    await walkPartition([share], null, await openLogged(dir, undefined), () => {
+      most = Math.max(most, process.memoryUsage().rss);
+    });
     recount.finish();
     expect(differences.shown).toEqual([]);
     expect([recount.counted, cells.tables.get('hourly')!.count]).toEqual([EVENTS, 50]);

@@ -36,6 +36,11 @@ export function buildPlan(job: TopologyValue, contracts: ReadonlyMap<string, Con
   const time = sharedField(sources, watermark.by, 'watermark by', ['timestamp']).name;
   const producerKey =
     dedupe.producerKey === undefined ? null : sharedField(sources, dedupe.producerKey, 'producerKey', ['string', 'integer']).name;
+  if (spec.repartition !== undefined && producerKey !== null)
+    throw new JobError(
+      'the job says both repartition and producerKey',
+      'With .repartition() nobody asks by what producers key: leave producerKey out.',
+    );
   const horizonMs = bounded(
     'horizon',
     dedupe.horizon ?? HORIZON_MS,
@@ -60,6 +65,9 @@ export function buildPlan(job: TopologyValue, contracts: ReadonlyMap<string, Con
     fenceMs,
     maxRecordBytes,
     producerKey,
+    ...(spec.repartition === undefined
+      ? {}
+      : { repartition: { by: sharedField(sources, spec.repartition.by, 'repartition by', ['string', 'integer']).name } }),
     dimensions,
     measures: readMeasures(spec, sources, columns),
     tables: readTables(spec),

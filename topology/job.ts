@@ -87,6 +87,10 @@ export function tumbling(size: WindowSize, options: { readonly zone?: string } =
   return { into: (table) => ({ size, zone: options.zone ?? 'UTC', table }) };
 }
 
+export interface RepartitionSpec<Field extends string = string> {
+  /** The field by whose value a record finds its shard: the id, or another that a resend has in common with its original. */
+  readonly by: Field;
+}
 export interface DedupeSpec<Field extends string = string> {
   /** The field that identifies an event, through all contracts of the job. */
   readonly by: Field;
@@ -110,6 +114,7 @@ export interface Limits {
 export interface JobSpec {
   readonly name: string;
   readonly sources?: readonly string[];
+  readonly repartition?: RepartitionSpec;
   readonly dedupe?: DedupeSpec;
   readonly watermark?: WatermarkSpec;
   readonly dimensions?: readonly string[];
@@ -131,7 +136,11 @@ type ShapeOf<H extends ContractHandle> = H extends ContractHandle<string, infer 
 export interface Named extends Stage {
   read<const H extends readonly [ContractHandle, ...ContractHandle[]]>(...sources: H): Reading<ShapeOf<H[number]>, H[number]['contract']>;
 }
-export interface Reading<S extends Shape, Id extends string> extends Stage {
+export interface Reading<S extends Shape, Id extends string> extends Repartitioned<S, Id> {
+  /** With several shards: records go through an internal topic, keyed anew, so that producers need no key at all. */
+  repartition(repartition: RepartitionSpec<KeyField<S>>): Repartitioned<S, Id>;
+}
+export interface Repartitioned<S extends Shape, Id extends string> extends Stage {
   dedupe(dedupe: DedupeSpec<KeyField<S>>): Deduped<S, Id>;
 }
 export interface Deduped<S extends Shape, Id extends string> extends Stage {
@@ -161,6 +170,9 @@ class Draft {
   }
   read(...sources: readonly ContractHandle[]): Draft {
     return this.with({ sources: sources.map((s) => s?.contract) });
+  }
+  repartition(repartition: RepartitionSpec): Draft {
+    return this.with({ repartition: { ...repartition } });
   }
   dedupe(dedupe: DedupeSpec): Draft {
     return this.with({ dedupe: { ...dedupe } });

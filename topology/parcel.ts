@@ -28,6 +28,16 @@ export interface Piece {
   readonly nextOffset: number;
   readonly leaderEpoch: number;
   readonly crc: number;
+  /** Over a hop, where a writer has said how far the partition is: its highest event time, and what was never read of it. */
+  readonly says?: { readonly high: number; readonly skipped: readonly (readonly [number, number])[] };
+}
+/** How far a partition of a hop was read. */
+export interface HopStep {
+  /** Index in the position's `hops`. */
+  readonly place: number;
+  readonly offset: number;
+  readonly leaderEpoch: number;
+  readonly crc: number;
 }
 
 /** The columns alone: plain data, of which another thread makes its own view. */
@@ -37,6 +47,8 @@ export interface ParcelColumns {
 }
 export interface Parcel extends ParcelColumns {
   readonly pieces: readonly Piece[];
+  /** Nothing, unless the records came over a hop: then a piece is a run of one source's partition. */
+  readonly hops: readonly HopStep[];
   /** By record, ascending. */
   readonly rejected: readonly Rejection[];
 }
@@ -46,19 +58,27 @@ export class OpenParcel implements Parcel {
   records: Records;
   events: EventColumns;
   readonly pieces: Piece[] = [];
+  readonly hops: HopStep[] = [];
   readonly rejected: Rejection[] = [];
   /** Of `events.keyBytes`, how much is used. */
   keyBytes = 0;
   readonly #inputs: number;
   readonly #allocate: Allocate;
   readonly #bytes: Uint8Array;
+  readonly #keepsHeaders: boolean;
 
   /** `inputs`: the most that any source has. `bytes`: where records stand as long as there is room. */
-  constructor(inputs: number, allocate: Allocate = onHeap, bytes: Uint8Array = new Uint8Array(allocate(PARCEL_BYTES))) {
+  constructor(
+    inputs: number,
+    allocate: Allocate = onHeap,
+    bytes: Uint8Array = new Uint8Array(allocate(PARCEL_BYTES)),
+    keepsHeaders: boolean = false,
+  ) {
     this.#inputs = inputs;
     this.#allocate = allocate;
     this.#bytes = bytes;
-    this.records = new Records(allocate);
+    this.#keepsHeaders = keepsHeaders;
+    this.records = new Records(allocate, keepsHeaders);
     this.records.reserve(RECORDS);
     this.records.bytes = bytes;
     this.events = new EventColumns(RECORDS, inputs, allocate);
@@ -70,9 +90,9 @@ export class OpenParcel implements Parcel {
 
   /** Empty again. What grew for something unusually large is let go. */
   clear(): void {
-    this.pieces.length = this.rejected.length = 0;
+    this.pieces.length = this.hops.length = this.rejected.length = 0;
     if (this.records.capacity > 4 * RECORDS) {
-      this.records = new Records(this.#allocate);
+      this.records = new Records(this.#allocate, this.#keepsHeaders);
       this.records.reserve(RECORDS);
       this.events = new EventColumns(RECORDS, this.#inputs, this.#allocate);
     }

@@ -48,6 +48,8 @@ export interface Plan {
   readonly maxRecordBytes: number;
   /** The field whose text is the producers' record key; null: the id itself. Asked only when there are several shards. */
   readonly producerKey: string | null;
+  /** With several shards, records go through an internal topic first, keyed by this field. Absent: they are read where they are. */
+  readonly repartition?: { readonly by: string };
   readonly dimensions: readonly { readonly name: string; readonly type: DimensionType }[];
   readonly measures: readonly PlanMeasure[];
   readonly tables: readonly PlanTable[];

@@ -3,7 +3,9 @@
  * for the shard the watermark, the highest accepted time and the version of the last commit. One small value that changes
  * in the same batch as everything it speaks of.
  *
- *   key 'P'  ->  JSON, format 2
+ * Over a hop a partition's offset is that of the next source record that has not been read, through whatever partition of the hop it comes.
+ *
+ *   key 'P'  ->  JSON, format 2; `hops` is missing where there is no hop
  */
 import { LINES, newPage } from './books.ts';
 import type { Page } from './books.ts';
@@ -24,7 +26,19 @@ export interface PartitionPosition {
   readonly skipped: (readonly [number, number])[];
   /** Highest accepted event_time; -1 before the first. */
   high: number;
+  /** Over a hop: `high` holds for everything below this offset, whatever shard it went to. */
+  heard?: number;
   readonly page: Page;
+}
+/** A partition of an internal topic, and how far it was read. */
+export interface HopPosition {
+  readonly source: number;
+  readonly topic: string;
+  readonly partition: number;
+  offset: number;
+  leaderEpoch: number;
+  topicId: string;
+  crc: number;
 }
 export interface Position {
   version: number;
@@ -39,6 +53,13 @@ export interface Position {
   /** The epoch for which the tables have nothing any more of what an owner before wrote too much; 0: not known. */
   settled: number;
   readonly partitions: PartitionPosition[];
+  /** Where the records of `partitions` are read from, when not from there. */
+  readonly hops: HopPosition[];
+}
+export interface HopPlace {
+  readonly source: number;
+  readonly topic: string;
+  readonly partition: number;
 }
 
 export const POSITION_KEY: Uint8Array = Buffer.from('P');
@@ -46,7 +67,10 @@ export const POSITION_FORMAT = 2;
 /** The epoch of a state that was never taken over is 1. */
 export const FIRST_VERSION = EPOCH;
 
-export function freshPosition(topics: readonly { source: number; topic: string; partitions: readonly number[] }[]): Position {
+export function freshPosition(
+  topics: readonly { source: number; topic: string; partitions: readonly number[] }[],
+  hops: readonly HopPlace[] = [],
+): Position {
   return {
     version: FIRST_VERSION,
     acknowledged: 0,
@@ -69,11 +93,14 @@ export function freshPosition(topics: readonly { source: number; topic: string; 
         page: newPage(),
       })),
     ),
+    hops: hops.map((hop) => ({ ...hop, offset: 0, leaderEpoch: -1, topicId: '', crc: -1 })),
   };
 }
 
 export function encodePosition(p: Position): Uint8Array {
-  return Buffer.from(JSON.stringify({ format: POSITION_FORMAT, ...p, partitions: p.partitions.map((x) => ({ ...x, page: [...x.page] })) }));
+  const partitions = p.partitions.map((x) => ({ ...x, page: [...x.page] })),
+    hops = p.hops.length === 0 ? undefined : p.hops;
+  return Buffer.from(JSON.stringify({ format: POSITION_FORMAT, ...p, partitions, hops }));
 }
 
 export function decodePosition(value: Uint8Array): Position {
@@ -92,6 +119,7 @@ export function decodePosition(value: Uint8Array): Position {
       page.set((x.page as unknown as number[]).slice(0, LINES.length));
       return { ...x, page };
     }),
+    hops: p.hops ?? [],
   };
 }
 

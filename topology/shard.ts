@@ -8,10 +8,10 @@ import type { Rejection } from './batch.ts';
 import { assertBalanced, BOOKS_TARGET, CONFLICTED, COUNTED, DUPLICATED, encodePage, LATE, lineOf, READ } from './books.ts';
 import type { Records } from './consume/records.ts';
 import { Dedup } from './dedup/dedup.ts';
-import type { Parcel } from './parcel.ts';
+import type { Parcel, Piece } from './parcel.ts';
 import type { Plan } from './plan.ts';
 import { decodePosition, encodePosition, FIRST_VERSION, freshPosition, nextWatermark, POSITION_KEY } from './position.ts';
-import type { Finality, PartitionPosition, Position } from './position.ts';
+import type { Finality, HopPlace, PartitionPosition, Position } from './position.ts';
 import { Windows } from './window/windows.ts';
 import { insertTarget, PROGRESS } from './write/layout.ts';
 import { Quarantine } from './write/quarantine.ts';
@@ -31,6 +31,8 @@ export interface ShardOptions {
   readonly store: Store;
   /** The partitions of this shard, used when the state is new; else the state's own are kept. */
   readonly topics: readonly { source: number; topic: string; partitions: readonly number[] }[];
+  /** The partitions of internal topics that the records come over, when they do. */
+  readonly hops?: readonly HopPlace[];
   readonly memoryBytesMax?: number;
 }
 export interface CommitOrder extends Finality {
@@ -64,7 +66,7 @@ export class Shard {
   constructor(o: ShardOptions) {
     this.o = o;
     const stored = o.store.get(POSITION_KEY);
-    this.position = stored === undefined ? freshPosition(o.topics) : decodePosition(stored);
+    this.position = stored === undefined ? freshPosition(o.topics, o.hops) : decodePosition(stored);
     const memory = o.memoryBytesMax === undefined ? {} : { memoryBytesMax: o.memoryBytesMax };
     this.dedup = new Dedup({ store: o.store, horizonMs: o.plan.horizonMs, hashKey: o.hashKey, ...memory });
     this.windows = new Windows({ plan: o.plan, shard: o.shard, generation: o.generation, store: o.store });
@@ -101,9 +103,18 @@ export class Shard {
       p.offset = piece.nextOffset;
       p.leaderEpoch = piece.leaderEpoch;
       p.crc = piece.crc;
+      if (piece.says !== undefined) this.hear(p, piece.nextOffset, piece.says);
       this.dirty.add(p);
       event = piece.events;
     }
+    for (const { place, offset, leaderEpoch, crc } of parcel.hops) Object.assign(this.position.hops[place]!, { offset, leaderEpoch, crc });
+  }
+
+  /** What holds for all of a source's partition, of which only some records come here. */
+  private hear(p: PartitionPosition, next: number, { high, skipped }: NonNullable<Piece['says']>): void {
+    p.heard = next;
+    p.high = Math.max(p.high, high);
+    p.skipped.splice(0, p.skipped.length, ...skipped);
   }
 
   private turnAway(p: PartitionPosition, records: Records, record: number, line: number, why: Omit<Rejection, 'record'>): void {
@@ -146,6 +157,8 @@ export class Shard {
 
   /** Where a partition is read from, when the log and not what was read says so: at the first start, and behind a gap. */
   moveTo(place: number, offset: number, topicId: string): void {
+    const hop = this.position.hops[place];
+    if (hop !== undefined) return void Object.assign(hop, { offset, topicId });
     const p = this.position.partitions[place]!;
     if (p.offset === offset && p.topicId === topicId) return;
     if (p.offset < offset) p.skipped.push([p.offset, offset]);

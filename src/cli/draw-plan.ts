@@ -1,5 +1,6 @@
 /** A plan in text, from the topics at the top to the tables at the bottom; what each stage keeps, drops or adds stands beside it. */
 import type { Contract, Field } from '../../topology/contract/model.ts';
+import { hopTopic } from '../../topology/hop/topic.ts';
 import type { Plan, PlanMeasure, PlanTable } from '../../topology/plan.ts';
 
 const UNITS: readonly (readonly [number, string])[] = [
@@ -20,6 +21,7 @@ export function drawPlan(plan: Plan, contracts: readonly Contract[], digest: str
         'else -> tally_quarantine',
       ],
     ],
+    ...(plan.repartition === undefined ? [] : [hop(plan, plan.repartition.by)]),
     [
       'dedup',
       [
@@ -38,6 +40,12 @@ export function drawPlan(plan: Plan, contracts: readonly Contract[], digest: str
     ...texts.map((text, row) => `  ${(row === 0 ? name : '').padStart(width)}  ${row === 0 ? '+-' : '| '} ${text}`),
   ]);
   return `${plan.job}  plan ${digest.slice(0, 12)}\n\n${lines.map((l) => l.trimEnd()).join('\n')}\n`;
+}
+
+/** What only several shards need. */
+function hop(plan: Plan, by: string): [string, string[]] {
+  const topics = plan.sources.map((_, source) => `-> ${hopTopic(plan, source)}`);
+  return ['hop', [`with several shards, each record to the shard of its ${by}, through`, ...topics]];
 }
 
 function rules(c: Contract): string {

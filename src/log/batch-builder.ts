@@ -23,9 +23,12 @@ import {
 import { deflate } from './codecs.ts';
 import type { Compression } from './codecs.ts';
 
-/** Length, attributes, deltas of time and offset, two lengths and the header count, each as long as it can be. */
-const OVERHEAD_BYTES_MAX = 5 + 1 + 10 + 5 + 5 + 5 + 1;
+/** Length, attributes, deltas of time and offset, and two lengths, each as long as it can be. */
+const OVERHEAD_BYTES_MAX = 5 + 1 + 10 + 5 + 5 + 5;
 const FIRST_BYTES = 64 * 1024;
+
+/** Headers as they stand in a record: their number, then each. */
+export const NO_HEADERS: Uint8Array = new Uint8Array(1);
 
 export interface SealedBatch {
   /** Written one after the other; the first holds the header. */
@@ -49,10 +52,17 @@ export class BatchBuilder {
     this.#keepBytes = keepBytes + OVERHEAD_BYTES_MAX;
   }
 
-  add(key: Uint8Array | null, value: Uint8Array | null, start: number, end: number, timestampMs: number): void {
+  add(
+    key: Uint8Array | null,
+    value: Uint8Array | null,
+    start: number,
+    end: number,
+    timestampMs: number,
+    headers: Uint8Array = NO_HEADERS,
+  ): void {
     const keyBytes = key === null ? 0 : key.length,
       valueBytes = value === null ? 0 : end - start;
-    this.#reserve(keyBytes + valueBytes + OVERHEAD_BYTES_MAX);
+    this.#reserve(keyBytes + valueBytes + headers.length + OVERHEAD_BYTES_MAX);
     if (this.count === 0) {
       this.#baseTimestamp = timestampMs;
       this.#maxTimestamp = timestampMs;
@@ -63,7 +73,14 @@ export class BatchBuilder {
     const keyLength = key === null ? -1 : keyBytes,
       valueLength = value === null ? -1 : valueBytes;
     const body =
-      1 + varintBytes(timeDelta) + varintBytes(offsetDelta) + varintBytes(keyLength) + keyBytes + varintBytes(valueLength) + valueBytes + 1;
+      1 +
+      varintBytes(timeDelta) +
+      varintBytes(offsetDelta) +
+      varintBytes(keyLength) +
+      keyBytes +
+      varintBytes(valueLength) +
+      valueBytes +
+      headers.length;
     const b = this.#bytes;
     let at = putVarint(b, this.size, body);
     b[at++] = 0;
@@ -79,7 +96,11 @@ export class BatchBuilder {
       b.set(start === 0 && end === value.length ? value : value.subarray(start, end), at);
       at += valueBytes;
     }
-    b[at++] = 0;
+    if (headers.length === 1) b[at++] = 0;
+    else {
+      b.set(headers, at);
+      at += headers.length;
+    }
     this.size = at;
     this.count++;
   }

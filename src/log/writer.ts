@@ -6,7 +6,7 @@ import { TallyError, usage } from '../errors.ts';
 import { BatchBuilder } from './batch-builder.ts';
 import { COMPRESSIONS } from './codecs.ts';
 import type { Compression } from './codecs.ts';
-import { partitionOf } from './murmur2.ts';
+import { partitionOf } from '../../topology/murmur2.ts';
 import { PartitionWriter } from './partition-writer.ts';
 import { makeTopic } from './topics.ts';
 

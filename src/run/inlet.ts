@@ -32,7 +32,7 @@ export class Inlet {
   isAtEnd = false;
   /** By partition: where the log ends, as far as it is known. */
   ends: readonly number[] = [];
-  /** Where the partitions begin; rejects when the log cannot be read. */
+  /** Where the places begin; rejects when the log cannot be read. */
   readonly opened: Promise<readonly Start[]>;
   private readonly begun = Promise.withResolvers<readonly Start[]>();
   private readonly tells: InletTells;
@@ -48,7 +48,7 @@ export class Inlet {
     this.tells = tells;
     this.opened = this.begun.promise;
     this.opened.catch(() => {});
-    this.caughtUp = order.places.map(() => false);
+    this.caughtUp = (order.hop?.sources ?? order.places).map(() => false);
     const file = new URL(`./reader${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
     this.worker = new Worker(file, { workerData: order });
     this.worker.on('message', (message: FromReader) => this.hear(message));
@@ -126,7 +126,7 @@ export class Inlet {
     const { records, events } = this.columns[message.parcel]!;
     records.count = message.records;
     events.count = message.events;
-    const parcel = { records, events, pieces: message.pieces, rejected: message.rejected };
+    const parcel = { records, events, pieces: message.pieces, hops: message.hops, rejected: message.rejected };
     this.numbers.set(parcel, message.parcel);
     return parcel;
   }

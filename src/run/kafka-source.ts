@@ -29,7 +29,7 @@ export async function openKafkaSource(order: SourceOrder, onTrouble: (sentence: 
   try {
     if (!kafka.allowFutureTimes) for (const topic of topicsOf(order.places)) await checkTimes(log, topic, order.fenceMs);
     const starts = await startsOf(log, order);
-    const ends = order.untilEnd ? await endsOf(log, order.places, onTrouble) : undefined;
+    const ends = order.ends ?? (order.untilEnd ? await endsOf(log, order.places, onTrouble) : undefined);
     return new KafkaSource(log, order, starts, ends, arrived, onTrouble);
   } catch (error) {
     await log.close();
@@ -37,7 +37,7 @@ export async function openKafkaSource(order: SourceOrder, onTrouble: (sentence: 
   }
 }
 
-const topicsOf = (places: readonly Place[]): string[] => [...new Set(places.map((p) => p.topic))];
+const topicsOf = (places: readonly Pick<Place, 'topic'>[]): string[] => [...new Set(places.map((p) => p.topic))];
 
 class KafkaSource implements Source {
   readonly step: InStep;
@@ -127,7 +127,7 @@ class KafkaSource implements Source {
   }
 }
 
-async function startsOf(log: KafkaLog, { places, from }: SourceOrder): Promise<Start[]> {
+export async function startsOf(log: KafkaLog, { places, from }: Pick<SourceOrder, 'places' | 'from'>): Promise<Start[]> {
   if (from === null) return places.map((p) => ({ offset: p.offset, topicId: p.topicId === '' ? log.topicId(p.topic) : p.topicId }));
   const byTopic = new Map<string, number[]>();
   for (const topic of topicsOf(places)) {
@@ -139,7 +139,11 @@ async function startsOf(log: KafkaLog, { places, from }: SourceOrder): Promise<S
 }
 
 /** Last stable offsets: what stands above them belongs to transactions that are not decided, and is named. */
-async function endsOf(log: KafkaLog, places: readonly Place[], onTrouble: (sentence: string) => void): Promise<number[]> {
+export async function endsOf(
+  log: KafkaLog,
+  places: readonly Pick<Place, 'topic' | 'partition'>[],
+  onTrouble: (sentence: string) => void,
+): Promise<number[]> {
   const stable = new Map<string, number[]>();
   for (const topic of topicsOf(places)) {
     const ends = await log.endOffsets(topic),

@@ -2,7 +2,8 @@
 import type { WindowName } from '../clickhouse/epochs.ts';
 import type { Rejection } from '../../topology/batch.ts';
 import type { Contract } from '../../topology/contract/model.ts';
-import type { ParcelColumns, Piece } from '../../topology/parcel.ts';
+import type { HopIntakeOptions } from '../../topology/hop/intake.ts';
+import type { HopStep, ParcelColumns, Piece } from '../../topology/parcel.ts';
 import type { Plan } from '../../topology/plan.ts';
 import type { Beginning, KafkaSettings, Passed, SourceOrder, Start } from './source.ts';
 import type { DurationsSoFar } from '../telemetry/durations.ts';
@@ -46,6 +47,7 @@ export interface WorkerOrder {
   readonly kafka: KafkaSettings;
   readonly from: Beginning;
   readonly topics: Readonly<Record<string, number>>;
+  readonly hop: HopOrder | null;
   readonly untilEnd: boolean;
   readonly finish: boolean;
   readonly commitEvents: number;
@@ -71,6 +73,13 @@ export interface Owned {
   readonly isSettled: boolean;
   /** Windows that the tables have lost rows of. */
   readonly windows: readonly WindowName[];
+}
+/** Records come over internal topics. */
+export interface HopOrder {
+  /** In the order of plan.sources. */
+  readonly topics: readonly string[];
+  /** Where each source's partitions end, in the same order, when the run is to end there. */
+  readonly ends: readonly (readonly number[])[] | null;
 }
 export interface PartitionStatus {
   readonly topic: string;
@@ -144,6 +153,15 @@ export interface ReaderOrder extends SourceOrder {
   readonly contracts: readonly Contract[];
   readonly hashKey: readonly [number, number];
   readonly shards: number;
+  /** When the places are those of a hop. */
+  readonly hop: ReaderHop | null;
+}
+export interface ReaderHop {
+  readonly stamp: HopIntakeOptions['stamp'];
+  /** The sources' partitions, in the position's order; and where each of them ends, for a run that ends there. */
+  readonly sources: HopIntakeOptions['sources'];
+  readonly times: SharedArrayBuffer;
+  readonly ends: readonly number[] | null;
 }
 export type ToReader =
   /** The parcel of this number has been taken and may be filled again. */
@@ -165,6 +183,7 @@ export type FromReader =
       readonly records: number;
       readonly events: number;
       readonly pieces: readonly Piece[];
+      readonly hops: readonly HopStep[];
       readonly rejected: readonly Rejection[];
       /** Where the parcel stands, when that is new or has changed: views of shared memory. */
       readonly columns: ParcelColumns | null;

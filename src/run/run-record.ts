@@ -112,7 +112,11 @@ function runIsOpen(data: DataDir, job: string): boolean {
 }
 
 function offsets(shards: readonly ShardStatus[]): Record<string, number> {
-  return Object.fromEntries(shards.flatMap((s) => s.partitions).map((p) => [`${p.topic}/${p.partition}`, p.offset]));
+  const out: Record<string, number> = {};
+  // Over a hop every shard has its part of a partition, and stands where it stands.
+  for (const { topic, partition, offset } of shards.flatMap((s) => s.partitions))
+    out[`${topic}/${partition}`] = Math.min(offset, out[`${topic}/${partition}`] ?? Infinity);
+  return out;
 }
 
 /** Over all partitions, by class and code; the partitions' own pages are in tally_books. */

@@ -115,7 +115,8 @@ export class ShardLoop {
     this.commits.add((monotonicMs() - now) / 1000);
     if (provisional) this.freshness.committed(shard.position.version);
     drain.push(written);
-    inlet.committed(shard.position.partitions);
+    const { hops, partitions } = shard.position;
+    inlet.committed(hops.length > 0 ? hops : partitions);
   }
 
   private async waitForSink(): Promise<void> {

@@ -59,6 +59,16 @@ export function shardStatus(w: Watched): ShardStatus {
   };
 }
 
+/** Records that wait to be read. Over a hop all shards have a part of each partition: the one that is furthest behind counts. */
+export function behind(shards: readonly ShardStatus[]): number {
+  const most = new Map<string, number>();
+  for (const { topic, partition, offset, end } of shards.flatMap((s) => s.partitions)) {
+    const place = `${topic}/${partition}`;
+    most.set(place, Math.max(most.get(place) ?? 0, end - offset));
+  }
+  return [...most.values()].reduce((sum, n) => sum + n, 0);
+}
+
 /** Before the drain runs: what stands in the outbox of the state. */
 function waiting(store: Store): { pendingRows: number; pendingBytes: number } {
   let pendingRows = 0,

@@ -1,4 +1,5 @@
 /** Which shards there are and which of them run here, as asked for, as the state on disk has them, and as the topics allow. */
+import type { Plan } from '../../topology/plan.ts';
 import type { Shards } from '../config/values.ts';
 import { usage } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
@@ -20,7 +21,7 @@ export interface Slices {
   readonly isGroup: boolean;
 }
 
-export function chooseShards(o: Asked, job: string, topics: Record<string, number>): Slices {
+export function chooseShards(o: Asked, { job, repartition }: Plan, topics: Record<string, number>): Slices {
   const before = shardsOnDisk(o.data, job, GENERATION),
     shards = o.shards?.count ?? before ?? 1;
   const owned = o.shards?.owned ?? null,
@@ -51,7 +52,7 @@ export function chooseShards(o: Asked, job: string, topics: Record<string, numbe
       `run with --shards ${before}, or start anew: tally drop ${job} --data ${o.data} --yes`,
     );
   }
-  if (shards > least) {
+  if (shards > least && repartition === undefined) {
     throw usage(
       'E_SHARDS',
       `${shards} shards need as many partitions in every topic, and one has ${least}`,

@@ -33,6 +33,8 @@ export interface SourceOrder {
   readonly log: string;
   readonly kafka: KafkaSettings;
   readonly untilEnd: boolean;
+  /** By place, taken instead of the log's ends now. */
+  readonly ends?: readonly number[];
   readonly fenceMs: number;
   /** The shard's partitions, in the position's order. */
   readonly places: readonly Place[];

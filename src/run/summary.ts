@@ -1,6 +1,7 @@
 /** What a run says of itself in numbers: while it goes on, and at its end. */
 import { LINES } from '../../topology/books.ts';
 import type { ShardStatus } from './messages.ts';
+import { behind } from './shard-status.ts';
 import { GENERATION } from './places.ts';
 
 export interface RunSummary {
@@ -15,9 +16,8 @@ export interface RunSummary {
 }
 
 export function progressLine(shards: readonly ShardStatus[], opened: readonly ShardStatus[], rate: number): string {
-  const done = read(shards) - read(opened),
-    lag = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
-  return `${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${lag.toLocaleString('en')} behind`;
+  const done = read(shards) - read(opened);
+  return `${done.toLocaleString('en')} records, ${Math.round(rate).toLocaleString('en')}/s, ${behind(shards).toLocaleString('en')} behind`;
 }
 
 export const read = (shards: readonly ShardStatus[]): number => shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.page[0]!, 0);

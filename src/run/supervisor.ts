@@ -13,7 +13,8 @@ import { joinGroup } from '../kafka/shards/shard-group.ts';
 import { openLog } from '../log/segments.ts';
 import { Crew } from './crew.ts';
 import type { Team } from './crew.ts';
-import type { LoopBounds, Owned, ShardStatus, SnapshotOrder } from './messages.ts';
+import type { LoopBounds, Owned, ShardStatus, SnapshotOrder, WorkerOrder } from './messages.ts';
+import { openHop } from './open-hop.ts';
 import type { RunObserver } from './observer.ts';
 import { forgetState, GENERATION, jobDir } from './places.ts';
 import { loadJob } from './load-job.ts';
@@ -77,11 +78,12 @@ export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummar
   const loaded = await loadJob(o.job, o.contracts);
   for (const warning of loaded.warnings) o.warn(warning);
   const { topics, retention } = await lookAtLog(loaded, o);
-  const shards = chooseShards(o, loaded.plan.job, topics);
+  const shards = chooseShards(o, loaded.plan, topics),
+    hop = await openHop(o, loaded, shards.count);
   const data = await openData(o.data);
   try {
     o.observer.begins(loaded.plan.job, jobDir(o.data, loaded.plan.job));
-    return await runIn(new Run(data, o, loaded, topics, shards, stop, new SnapshotWatch(retention, nowMs(), o.warn)), stop);
+    return await runIn(new Run(data, o, loaded, { topics, hop }, shards, stop, new SnapshotWatch(retention, nowMs(), o.warn)), stop);
   } finally {
     await data.close();
   }
@@ -99,6 +101,8 @@ async function lookAtLog(loaded: LoadedJob, o: RunOptions): Promise<{ topics: Re
     await log.close();
   }
 }
+
+type LogShape = Pick<WorkerOrder, 'topics' | 'hop'>;
 
 async function runIn(run: Run, stop: StopSignal): Promise<RunSummary> {
   stop.onStop(() => run.stop());
@@ -134,7 +138,7 @@ class Run {
     data: DataDir,
     o: RunOptions,
     loaded: LoadedJob,
-    topics: Record<string, number>,
+    shape: LogShape,
     slices: Slices,
     signal: StopSignal,
     snapshotWatch: SnapshotWatch,
@@ -159,7 +163,7 @@ class Run {
         log: o.log,
         kafka,
         from,
-        topics,
+        ...shape,
         untilEnd,
         finish,
         commitEvents,

@@ -14,6 +14,7 @@ import { OutboxDrain } from '../clickhouse/drain.ts';
 import { fence } from '../clickhouse/epochs.ts';
 import { Sink } from '../clickhouse/sink.ts';
 import { nowMs } from '../clock.ts';
+import type { Outlet, OutletTells } from '../hop/outlet.ts';
 import { told } from './faults.ts';
 import { Inlet } from './inlet.ts';
 import type { ClickHouseEndpoint, FromWorker, Owned, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
@@ -22,6 +23,7 @@ import { ShardLoop } from './shard-loop.ts';
 import { checkMeta, readMeta, writeMeta } from './shard-meta.ts';
 import type { ShardMeta } from './shard-meta.ts';
 import { store as storeSnapshot } from './snapshots.ts';
+import { openOutlet, readerHop, withOutlet } from './shard-hop.ts';
 import { shardStatus } from './shard-status.ts';
 
 const STATUS_MS = 500;
@@ -48,6 +50,9 @@ interface OpenShard {
   readonly inlet: Inlet;
   /** The copy under way. */
   copying: Promise<void> | undefined;
+  /** Over a hop: what is heard of the record times of each slice. */
+  readonly times: SharedArrayBuffer;
+  outlet?: Outlet | undefined;
   readonly settled: PromiseWithResolvers<void>;
   loop?: ShardLoop;
   drain?: OutboxDrain;
@@ -82,9 +87,11 @@ async function openShard(index: number): Promise<OpenShard> {
     hashKey: meta.hashKey,
     store,
     topics: slices(index),
+    hops: order.hop === null ? [] : order.hop.topics.map((topic, source) => ({ source, topic, partition: index })),
   });
   const fresh = shard.position.committedAt === 0,
-    inlet = openInlet(index, shard, meta.hashKey, fresh);
+    times = new SharedArrayBuffer(8 * order.shards),
+    inlet = openInlet(index, shard, { hashKey: meta.hashKey, fresh, times });
   try {
     for (const [place, start] of (await inlet.opened).entries()) shard.moveTo(place, start.offset, start.topicId);
   } catch (error) {
@@ -104,12 +111,22 @@ async function openShard(index: number): Promise<OpenShard> {
     store,
     shard,
     inlet,
+    times,
   };
 }
 
-function openInlet(index: number, shard: Shard, hashKey: readonly [number, number], fresh: boolean): Inlet {
-  const { plan, contracts, shards, log, kafka, untilEnd, from } = order,
-    places = shard.position.partitions.map(({ source, topic, partition, offset, leaderEpoch, topicId, crc }) => ({
+interface ReadFrom {
+  readonly hashKey: readonly [number, number];
+  readonly fresh: boolean;
+  readonly times: SharedArrayBuffer;
+}
+
+function openInlet(index: number, shard: Shard, { hashKey, fresh, times }: ReadFrom): Inlet {
+  const { plan, contracts, shards, log, kafka, untilEnd } = order,
+    { partitions, hops } = shard.position,
+    from = fresh ? order.from : null,
+    hop = readerHop(order, partitions, fresh, times),
+    places = (hop === null ? partitions : hops).map(({ source, topic, partition, offset, leaderEpoch, topicId, crc }) => ({
       source,
       topic,
       partition,
@@ -119,7 +136,7 @@ function openInlet(index: number, shard: Shard, hashKey: readonly [number, numbe
       crc,
     }));
   return new Inlet(
-    { plan, contracts, hashKey, shards, log, kafka, untilEnd, fenceMs: plan.fenceMs, from: fresh ? from : null, places },
+    { plan, contracts, hashKey, shards, log, kafka, untilEnd, fenceMs: plan.fenceMs, from, places, hop },
     {
       trouble: (sentence) => say({ kind: 'trouble', sentence }),
       passed: (passed) => {
@@ -130,12 +147,12 @@ function openInlet(index: number, shard: Shard, hashKey: readonly [number, numbe
   );
 }
 
-/** Of every topic that the job reads, the partitions p with p mod S = i. */
+/** Of every topic that the job reads, the partitions p with p mod S = i; over a hop something of each. */
 function slices(index: number): { source: number; topic: string; partitions: number[] }[] {
   return order.plan.sources.map(({ topic }, source) => ({
     source,
     topic,
-    partitions: Array.from({ length: order.topics[topic]! }, (_, p) => p).filter((p) => p % order.shards === index),
+    partitions: Array.from({ length: order.topics[topic]! }, (_, p) => p).filter((p) => order.hop !== null || p % order.shards === index),
   }));
 }
 
@@ -163,7 +180,9 @@ async function start(open: OpenShard, endpoint: ClickHouseEndpoint, owned: Owned
   });
   const copying = order.snapshots === null ? undefined : copyNowAndThen(open, order.snapshots.everyMs);
   try {
-    await open.loop.run();
+    // Nothing is sent before all else has been found to fit.
+    open.outlet = order.hop === null ? undefined : openOutlet(order, order.hop, index, shard.position.partitions, open.times, tells(index));
+    await withOutlet(open.loop.run(), open.outlet, untilEnd);
     copying?.();
     if (order.snapshots?.atEnd === true) await snapshot(open);
   } finally {
@@ -186,6 +205,11 @@ function copyNowAndThen(open: OpenShard, everyMs: number): () => void {
     timer = undefined;
   };
 }
+
+const tells = (shard: number): OutletTells => ({
+  trouble: (sentence) => say({ kind: 'trouble', sentence }),
+  passed: (passed) => say({ kind: 'passed', shard, passed }),
+});
 
 /** The first commit under our own epoch says where the shard stands now, before anything is read. */
 function begin(open: OpenShard, owned: Owned): void {
@@ -250,7 +274,10 @@ async function main(): Promise<void> {
       if (message.kind === 'stop') {
         isStopped = true;
         resolve(undefined);
-        for (const o of opened) o.loop?.stop();
+        for (const o of opened) {
+          o.loop?.stop();
+          void o.outlet?.close();
+        }
       }
     });
   });
@@ -263,6 +290,7 @@ async function main(): Promise<void> {
   const ended = status();
   for (const o of opened) {
     await o.inlet.close();
+    await o.outlet?.close();
     await o.store.close();
   }
   say({ kind: 'ended', shards: ended });

@@ -7,6 +7,7 @@ import { version } from '../cli/version.ts';
 import type { Listen } from '../config/values.ts';
 import type { ShardStatus } from '../run/messages.ts';
 import type { RunObserver } from '../run/observer.ts';
+import { behind } from '../run/shard-status.ts';
 import { bytesUnder } from '../run/sizes.ts';
 import { Health } from './health.ts';
 import { serveHttp } from './http-server.ts';
@@ -121,15 +122,15 @@ class Telemetry implements RunObserver {
 
   private tellNews(shards: readonly ShardStatus[], seconds: number): void {
     const done = read(shards),
-      rate = Math.round((done - this.readAtNews) / seconds);
-    const behind = shards.flatMap((s) => s.partitions).reduce((sum, p) => sum + p.end - p.offset, 0);
+      rate = Math.round((done - this.readAtNews) / seconds),
+      lag = behind(shards);
     const watermark = Math.min(...shards.map((s) => s.watermark));
     this.readAtNews = done;
-    this.lines.info(`${rate} records/s, ${behind} behind`, {
+    this.lines.info(`${rate} records/s, ${lag} behind`, {
       job: this.job,
       event: 'news',
       records_per_second: rate,
-      behind,
+      behind: lag,
       watermark: watermark > 0 ? new Date(watermark).toISOString() : null,
       outbox_rows: shards.reduce((sum, s) => sum + s.outboxRows, 0),
     });

@@ -36,11 +36,12 @@ export class QuarantineRows {
   private asked = -1;
   private more = true;
 
-  constructor(ask: Ask, owner: { job: string; generation: number }, topic: string, partition: number, end: number) {
+  constructor(ask: Ask, owner: { job: string; generation: number; shard?: number }, topic: string, partition: number, end: number) {
     this.ask = ask;
     this.end = end;
     this.where = `${topic}/${partition}`;
-    this.filter = `job = ${quote(owner.job)} AND generation = ${owner.generation} AND topic = ${quote(topic)} AND partition = ${partition}`;
+    const shard = owner.shard === undefined ? '' : ` AND shard = ${owner.shard}`;
+    this.filter = `job = ${quote(owner.job)} AND generation = ${owner.generation}${shard} AND topic = ${quote(topic)} AND partition = ${partition}`;
   }
 
   /** Makes all rows up to `offset` ready for `take`. */

@@ -8,14 +8,12 @@ import { UUID } from './formats.ts';
 import { hourEnd, Identities } from './identities.ts';
 import type { Partition } from './identities.ts';
 import { makeJudge } from './judge.ts';
-import type { Judge, Value } from './judge.ts';
+import type { Judge, Refusal, Value } from './judge.ts';
 import type { Ask, Differences } from './model.ts';
 import { QuarantineRows, wrongColumns } from './quarantine-rows.ts';
 import type { QuarantineRow } from './quarantine-rows.ts';
-import { past } from './logged-log.ts';
-import type { LoggedLog, Range } from './logged-log.ts';
+import type { Range } from './logged-log.ts';
 import type { LoggedRecord } from './record-batch.ts';
-import { TallyError } from '../errors.ts';
 import type { Contract } from '../../topology/contract/model.ts';
 import type { Plan } from '../../topology/plan.ts';
 
@@ -66,6 +64,17 @@ function readingOf(plan: Plan, contract: Contract, source: number): Reading {
   };
 }
 
+/** What a shard has read of one partition. */
+export interface Share {
+  readonly recount: ShardRecount;
+  readonly source: number;
+  readonly end: number;
+  readonly skipped: readonly Range[];
+  readonly page: Page;
+  readonly at: Partition & { high: number };
+  readonly rows: QuarantineRows;
+}
+
 export class ShardRecount {
   readonly pages: Page[] = [];
   counted = 0;
@@ -74,7 +83,7 @@ export class ShardRecount {
   private readonly readings: readonly Reading[];
   private readonly shard: number;
   private readonly cells: Cells;
-  private readonly differences: Differences;
+  readonly differences: Differences;
 
   constructor(plan: Plan, contracts: readonly Contract[], shard: number, cells: Cells, differences: Differences) {
     this.plan = plan;
@@ -85,32 +94,21 @@ export class ShardRecount {
     this.differences = differences;
   }
 
-  async partition(c: Committed, log: LoggedLog, ask: Ask, generation: number, onRecords: (n: number) => void): Promise<void> {
-    const page: Page = { shard: this.shard, topic: c.topic, partition: c.partition, read: 0, rest: 0, conflict: 0, codes: new Map() };
-    const at = { topic: c.topic, partition: c.partition, high: -1 };
-    const rows = new QuarantineRows(ask, { job: this.plan.job, generation }, c.topic, c.partition, c.end);
+  /** The shard's share of a partition; `isShared`: others have shares of it too. */
+  open(c: Committed, isShared: boolean, ask: Ask, generation: number): Share {
+    const { topic, partition, end, skipped, source } = c,
+      page: Page = { shard: this.shard, topic, partition, read: 0, rest: 0, conflict: 0, codes: new Map() };
+    const owner = { job: this.plan.job, generation, ...(isShared ? { shard: this.shard } : {}) };
     this.pages.push(page);
-    let read = past(c.skipped, 0);
-    for await (const batch of log.read(c.topic, c.partition, c.skipped, c.end)) {
-      await rows.load(Math.min(batch.lastOffset, c.end - 1));
-      for (const record of batch.records) {
-        if (past(c.skipped, record.offset) !== record.offset) continue;
-        this.record(c.source, at, page, record, rows.take(record.offset, this.differences));
-      }
-      read = past(c.skipped, batch.lastOffset + 1);
-      onRecords(batch.records.length);
-      // The codecs' own memory is freed in the event loop's turns alone.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    await rows.load(c.end);
-    rows.take(c.end, this.differences);
-    if (read < c.end) {
-      throw new TallyError(
-        'E_LOG_TRUNCATED',
-        `${c.topic}/${c.partition}: the tables stand at offset ${c.end}, but the log ends at ${read}`,
-        'Verify against the log that the job has read; what it has read can no longer be recounted from this one.',
-      );
-    }
+    return {
+      recount: this,
+      source,
+      end,
+      skipped,
+      page,
+      at: { topic, partition, high: -1 },
+      rows: new QuarantineRows(ask, owner, topic, partition, end),
+    };
   }
 
   /** What can only be said when all partitions were walked. */
@@ -118,14 +116,21 @@ export class ShardRecount {
     this.identities.check(this.differences);
   }
 
-  private record(source: number, at: Partition & { high: number }, page: Page, record: LoggedRecord, row: QuarantineRow | null): void {
+  /** What the contract and the fence say of a record. */
+  judge(source: number, record: LoggedRecord): Refusal | Value[] {
     const reading = this.readings[source]!,
-      { plan } = this;
+      verdict = reading.judge(record.value);
+    const isFuture = Array.isArray(verdict) && (verdict[reading.time] as number) > record.timestamp + this.plan.fenceMs;
+    return isFuture ? { code: 'FUTURE_TIME', field: this.plan.time } : verdict;
+  }
+
+  record({ source, at, page, rows }: Share, record: LoggedRecord, verdict: Refusal | Value[]): void {
+    const reading = this.readings[source]!,
+      { plan } = this,
+      row = rows.take(record.offset, this.differences);
     page.read++;
-    const verdict = reading.judge(record.value);
     if (!Array.isArray(verdict)) return this.due(page, record, row, reading, verdict.code, verdict.field);
     const time = verdict[reading.time] as number;
-    if (time > record.timestamp + plan.fenceMs) return this.due(page, record, row, reading, 'FUTURE_TIME', plan.time);
     // Earlier accepted records of the same partition were read before, whatever came between: they force it.
     if (hourEnd(time) <= at.high - plan.horizonMs) return this.due(page, record, row, reading, 'EXPIRED', plan.time);
     if (row?.code === 'EXPIRED') {
@@ -182,7 +187,7 @@ export class ShardRecount {
 const where = (page: Page, record: LoggedRecord): string => `${page.topic}/${page.partition}@${record.offset}`;
 
 /** UUIDs in any letter case are one id. */
-function identity(value: Value): string {
+export function identity(value: Value): string {
   const text = String(value);
   return text.length === 36 && UUID.test(text) ? text.toLowerCase() : text;
 }

@@ -13,7 +13,10 @@ import { readProgress } from './progress.ts';
 import type { Progress } from './progress.ts';
 import type { LoggedLog } from './logged-log.ts';
 import { ShardRecount } from './recount.ts';
+import type { Share } from './recount.ts';
+import { isRepartitioned, router } from './route.ts';
 import { checkTable } from './tables.ts';
+import { furthest, walkPartition } from './walk.ts';
 import { TallyError } from '../errors.ts';
 
 export const DIFFERENCES_SHOWN = 20;
@@ -25,7 +28,7 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   const log = await openLogged(o.logDir, o.kafka);
   let shards: ShardRecount[];
   try {
-    await checkPlaces(log, progress, differences);
+    await checkPlaces(log, progress, isRepartitioned(o.plan, progress.shards), differences);
     shards = await recount(o, log, progress, cells, differences);
   } finally {
     await log.close();
@@ -63,13 +66,13 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   };
 }
 
-/** Each partition stands with the shard that it belongs to, once. */
-async function checkPlaces(log: LoggedLog, progress: Progress, differences: Differences): Promise<void> {
+/** Each partition stands with the shard that it belongs to, once; a repartitioned one has a share in every shard. */
+async function checkPlaces(log: LoggedLog, progress: Progress, isShared: boolean, differences: Differences): Promise<void> {
   for (const [shard, places] of progress.committed.entries()) {
     const seen = new Set<string>();
     for (const p of places) {
       const place = `${p.topic}/${p.partition}`;
-      if (p.partition % progress.shards !== shard)
+      if (!isShared && p.partition % progress.shards !== shard)
         differences.add('progress', place, `shard ${p.partition % progress.shards}`, `shard ${shard}`);
       if (seen.has(place)) differences.add('progress', place, 'one offset', 'several');
       seen.add(place);
@@ -91,20 +94,23 @@ async function recount(
   cells: Cells,
   differences: Differences,
 ): Promise<ShardRecount[]> {
-  const shards: ShardRecount[] = [];
-  const total = progress.committed.flat().reduce((sum, c) => sum + c.end, 0);
-  let done = 0;
-  for (const [shard, places] of progress.committed.entries()) {
-    const recounted = new ShardRecount(o.plan, o.contracts, shard, cells, differences);
-    for (const place of places) {
-      await recounted.partition(place, log, o.ask, o.generation, (records) => {
-        done += records;
-        o.onProgress?.({ stage: 'recount', done, total });
-      });
+  const shards = progress.committed.map((_, shard) => new ShardRecount(o.plan, o.contracts, shard, cells, differences)),
+    isShared = isRepartitioned(o.plan, progress.shards);
+  const places = new Map<string, Share[]>();
+  for (const [shard, committed] of progress.committed.entries())
+    for (const c of committed) {
+      const place = isShared ? `${c.topic}/${c.partition}` : `${c.topic}/${c.partition} ${shard}`;
+      places.set(place, [...(places.get(place) ?? []), shards[shard]!.open(c, isShared, o.ask, o.generation)]);
     }
-    recounted.finish();
-    shards.push(recounted);
-  }
+  const total = [...places.values()].reduce((sum, shares) => sum + furthest(shares).end, 0),
+    shardOf = isShared ? router(o.plan, o.contracts, progress.shards) : null;
+  let done = 0;
+  for (const shares of places.values())
+    await walkPartition(shares, shardOf, log, (records) => {
+      done += records;
+      o.onProgress?.({ stage: 'recount', done, total });
+    });
+  for (const shard of shards) shard.finish();
   return shards;
 }
 

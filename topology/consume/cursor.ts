@@ -1,7 +1,7 @@
 /**
  * Decodes Kafka record batches (v2), one a call: raw bytes in, columns of its records out, in one pass without an object per record.
  * The checksum is asked before anything behind it is believed; every length is checked against what holds it; a batch that
- * contradicts itself is a BatchError, never a guess, and leaves what was there before as it was. Headers are skipped.
+ * contradicts itself is a BatchError, never a guess, and leaves what was there before as it was. Headers are skipped; where they begin is kept for who asks.
  */
 import { BatchError } from './batch-error.ts';
 import {
@@ -104,7 +104,7 @@ function malformed(what: string): BatchError {
  */
 // oxlint-disable-next-line max-lines-per-function -- one pass in one loop: what is called per record is felt in every figure
 function fill(out: Records, from: number, count: number, base: number, lastDelta: number, time: number, scaleTime: number): void {
-  const { bytes, offset, timestamp, keyStart, keyEnd, valueStart, valueEnd } = out,
+  const { bytes, offset, timestamp, keyStart, keyEnd, valueStart, valueEnd, headers } = out,
     first = out.count,
     size = out.used;
   let at = from,
@@ -180,6 +180,7 @@ function fill(out: Records, from: number, count: number, base: number, lastDelta
       valueEnd[i] = at;
     }
 
+    if (headers !== null) headers[i] = at;
     if (bytes[at] !== 0) at = skipHeaders(bytes, at, end, i - first);
     else at++;
     if (at !== end) throw malformed(`record ${i - first} ends ${Math.abs(end - at)} bytes ${at < end ? 'early' : 'late'}`);

@@ -17,10 +17,13 @@ export class Records {
   keyEnd: Int32Array = new Int32Array(0);
   valueStart: Int32Array = new Int32Array(0);
   valueEnd: Int32Array = new Int32Array(0);
+  /** Where a record's headers begin, for the few who ask. */
+  headers: Int32Array | null;
   readonly #allocate: Allocate;
 
-  constructor(allocate: Allocate = onHeap) {
+  constructor(allocate: Allocate = onHeap, keepsHeaders: boolean = false) {
     this.#allocate = allocate;
+    this.headers = keepsHeaders ? new Int32Array(0) : null;
   }
 
   clear(): void {
@@ -38,6 +41,7 @@ export class Records {
     this.keyEnd = this.#integers(this.keyEnd);
     this.valueStart = this.#integers(this.valueStart);
     this.valueEnd = this.#integers(this.valueEnd);
+    if (this.headers !== null) this.headers = this.#integers(this.headers);
   }
 
   /** Makes room for `more` bytes. */

@@ -5,6 +5,7 @@
  */
 import { EventColumns, type Gate, type Rejection } from '../batch.ts';
 import type { Records } from '../consume/records.ts';
+import { Router } from '../hop/route.ts';
 import { sourceInputs } from '../inputs.ts';
 import type { Plan } from '../plan.ts';
 import { anyValue } from './any-value.ts';
@@ -29,6 +30,8 @@ export interface CompiledGate extends Gate {
   readonly slow: number;
   /** The orders of keys that it has learned a scanner for: fields by their place in the contract, unknown ones by name. */
   readonly learned: readonly Layout[];
+  /** Where the events of the last `scan` belong, when that was asked for. */
+  readonly router: Router | null;
 }
 
 export interface GateOptions {
@@ -38,6 +41,8 @@ export interface GateOptions {
   readonly path?: 'both' | 'slow';
   /** A field whose text each record's key must be (`KeyIsField`); null or absent: not asked. */
   readonly keyField?: string | null;
+  /** Says of each event which shard it belongs to; absent: not asked. */
+  readonly route?: { readonly field: string; readonly shards: number };
 }
 
 /** One in so many records of the slow path is asked in which order its keys stand. */
@@ -169,6 +174,7 @@ class ScannerGate implements CompiledGate {
   private readonly maxRecordBytes: number;
   private readonly fenceMs: number;
   private readonly recordKey: KeyIsField | null;
+  readonly router: Router | null;
   private slowText: Uint8Array = new Uint8Array(0);
   private slowView: DataView = new DataView(new ArrayBuffer(0));
 
@@ -181,7 +187,9 @@ class ScannerGate implements CompiledGate {
     this.maxRecordBytes = plan.maxRecordBytes;
     this.fenceMs = plan.fenceMs;
     const keyField = options.keyField ?? null,
-      read = new Set(keyField === null ? inputs.read : [...inputs.read, keyField]);
+      { route } = options,
+      read = new Set([...inputs.read, ...(keyField === null ? [] : [keyField]), ...(route === undefined ? [] : [route.field])]);
+    this.router = route === undefined ? null : new Router(contract, route, slots, this.out.capacity);
     this.recordKey = keyField === null ? null : new KeyIsField(contract, keyField, slots);
     const names = environment(contract, source, hashKey, this.out, slots);
     const scanner = (layout: Layout): string => scannerText(contract, read, plan.id, plan.time, layout);
@@ -196,7 +204,7 @@ class ScannerGate implements CompiledGate {
   }
 
   scan(records: Records, from: number, to: number, rejected: Rejection[]): EventColumns {
-    const { out, scanners, finish, alwaysSlow, maxRecordBytes, fenceMs, recordKey } = this;
+    const { out, scanners, finish, alwaysSlow, maxRecordBytes, fenceMs, recordKey, router } = this;
     const { valueStart, valueEnd, timestamp } = records;
     if (to - from > out.capacity) throw new Error(`a slice of ${to - from} records for ${out.capacity} places`);
     out.count = 0;
@@ -218,7 +226,11 @@ class ScannerGate implements CompiledGate {
         if (!alwaysSlow && (fast(bytes, view, start, end, latest) || scanners.others(bytes, view, start, end, latest))) {
           finish(bytes, view, i);
           if (recordKey !== null) recordKey.check(records, i, bytes);
-        } else if (this.takeSlow(buffer, start, end, latest, i, rejected) && recordKey !== null) recordKey.check(records, i, this.slowText);
+          if (router !== null) router.route(out.count - 1, bytes, view);
+        } else if (this.takeSlow(buffer, start, end, latest, i, rejected)) {
+          if (recordKey !== null) recordKey.check(records, i, this.slowText);
+          if (router !== null) router.route(out.count - 1, this.slowText, this.slowView);
+        }
       }
     }
     return out;

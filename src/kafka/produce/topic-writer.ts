@@ -3,9 +3,9 @@
  * batches. A batch goes to the producer when it is full or when `send` is called; memory is bounded by a batch a partition here, and by
  * the producer's queue there, on whose `room` the caller waits.
  */
-import { BatchBuilder } from '../../log/batch-builder.ts';
+import { BatchBuilder, NO_HEADERS } from '../../log/batch-builder.ts';
 import type { Compression } from '../../log/codecs.ts';
-import { partitionOf } from '../../log/murmur2.ts';
+import { partitionOf } from '../../../topology/murmur2.ts';
 import type { KafkaProducer } from './producer.ts';
 
 /** Half of what brokers take unless told otherwise; a larger record gets a batch of its own. */
@@ -60,7 +60,7 @@ export class KafkaTopicWriter {
     return key === null ? this.#turn : partitionOf(key, this.partitions);
   }
 
-  /** One record, value[start..end). Its bytes are copied. */
+  /** One record, value[start..end), with its headers as they are encoded. Its bytes are copied. */
   append(
     partition: number,
     key: Uint8Array | null,
@@ -68,15 +68,16 @@ export class KafkaTopicWriter {
     timestampMs: number,
     start: number = 0,
     end: number = value === null ? 0 : value.length,
+    headers: Uint8Array = NO_HEADERS,
   ): void {
     const builder = this.#builders[partition]!,
-      bytes = (key === null ? 0 : key.length) + end - start;
+      bytes = (key === null ? 0 : key.length) + end - start + headers.length;
     if (builder.count > 0 && builder.size + bytes > this.#batchBytes) this.#send(partition);
     if (builder.count === 0) {
       this.#places[partition] = this.#placeOf();
       this.#notes[partition] = timestampMs;
     }
-    builder.add(key, value, start, end, timestampMs);
+    builder.add(key, value, start, end, timestampMs, headers);
     this.records++;
     this.pending++;
     if (builder.size >= this.#batchBytes) this.#send(partition);

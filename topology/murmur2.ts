@@ -2,16 +2,16 @@
 const SEED = 0x9747b28c,
   M = 0x5bd1e995;
 
-export function murmur2(b: Uint8Array): number {
-  let h = SEED ^ b.length,
-    at = 0;
-  for (; at + 4 <= b.length; at += 4) {
+export function murmur2(b: Uint8Array, start: number = 0, end: number = b.length): number {
+  let h = SEED ^ (end - start),
+    at = start;
+  for (; at + 4 <= end; at += 4) {
     let k = b[at]! | (b[at + 1]! << 8) | (b[at + 2]! << 16) | (b[at + 3]! << 24);
     k = Math.imul(k, M);
     k ^= k >>> 24;
     h = Math.imul(h, M) ^ Math.imul(k, M);
   }
-  const left = b.length - at;
+  const left = end - at;
   if (left >= 3) h ^= b[at + 2]! << 16;
   if (left >= 2) h ^= b[at + 1]! << 8;
   if (left >= 1) h = Math.imul(h ^ b[at]!, M);

@@ -156,6 +156,30 @@ describe.skipIf(kafkaMissing !== undefined)('a job that is repartitioned', { tim
     }
   });
 
+  it('comes to its end behind the marker of a transaction, and sends nothing of one that was aborted', async () => {
+    const place = await begin();
+    await send(sales(0, 50));
+    const producer = kafka.client.producer({ transactionalId: 'sales', idempotent: true, maxInFlightRequests: 1 });
+    await producer.connect();
+    for (const [from, ends] of [
+      [50, 'commit'],
+      [60, 'abort'],
+    ] as const) {
+      const transaction = await producer.transaction();
+      const messages = sales(from, from + 10).map(({ text, arrival }) => ({
+        key: 'any',
+        value: text,
+        partition: 2,
+        timestamp: String(arrival),
+      }));
+      await transaction.send({ topic: 'sales', messages });
+      await transaction[ends]();
+    }
+    await producer.disconnect();
+    expect((await count(place, 'k', '--shards', '2', '--finish')).classes.counted).toBe(60);
+    await verified(place, 'k');
+  });
+
   it('refuses an internal topic that does not fit, or that was removed', async () => {
     const place = await begin();
     await send(sales(0, 300));

@@ -117,6 +117,7 @@ export class Forwarder {
       ends = this.source.ends();
     for (const [place, mark] of this.marks.entries()) {
       mark.caughtUp = caughtUp[place]!;
+      this.passOver(mark, step.position(place));
       mark.end = Math.max(mark.next, ends[place]!);
     }
     const text = JSON.stringify([time === atMs, this.marks]);
@@ -130,6 +131,13 @@ export class Forwarder {
       writer.send();
     }
     return true;
+  }
+
+  /** Markers of transactions, and what was aborted, use up offsets up to the end. Of which epoch they were is not known here. */
+  private passOver(mark: Mark, position: number): void {
+    if (position <= mark.next) return;
+    mark.next = position;
+    mark.leaderEpoch = -1;
   }
 
   /** Waits while too much is on its way. */

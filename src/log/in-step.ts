@@ -121,6 +121,11 @@ export class InStep {
     });
   }
 
+  /** Of a log that is far away, the next offset of a partition that has not been passed; markers and aborted records have. Else -1. */
+  position(index: number): number {
+    return this.#readers[index]!.far?.position ?? -1;
+  }
+
   /** The partition that has kept the others waiting for the longest time. */
   held(): Held | undefined {
     let longest = -1;

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'vitest';
 import { keyOf } from '../src/log/line-key.ts';
-import { TopicWriter } from '../src/log/writer.ts';
+import { SEGMENT_BYTES, TopicWriter } from '../src/log/writer.ts';
 
 export const ROOT = path.join(import.meta.dirname, '..');
 const MAIN = path.join(ROOT, 'src', 'cli', 'main.ts');
@@ -189,8 +189,8 @@ export class Place {
   }
 
   /** Appends lines to the topic; a line's record time is given with it, its key is its id. */
-  append(lines: readonly Line[], partitions = 1, batchBytes = 8192): void {
-    const writer = new TopicWriter(this.log, 'sales', { partitions, batchBytes });
+  append(lines: readonly Line[], partitions = 1, batchBytes = 8192, segmentBytes = SEGMENT_BYTES): void {
+    const writer = new TopicWriter(this.log, 'sales', { partitions, batchBytes, segmentBytes });
     for (const { text, arrival } of lines) {
       const value = Buffer.from(text),
         key = keyOf(value, 'id');

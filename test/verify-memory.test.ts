@@ -33,7 +33,7 @@ test('a log of 400 MB is recounted in half of that', { timeout: 60_000 }, async 
       recount = new ShardRecount(PLAN, [CONTRACT], 0, cells, differences);
     const before = process.memoryUsage().rss;
     let most = 0;
-    const share = recount.open({ topic: 'test', source: 0, partition: 0, end: EVENTS, skipped: [] }, false, async () => [], 1);
+    const share = await recount.open({ topic: 'test', source: 0, partition: 0, end: EVENTS, skipped: [] }, false, async () => [], 1);
     await walkPartition([share], null, await openLogged(dir, undefined), () => {
       most = Math.max(most, process.memoryUsage().rss);
     });

@@ -52,6 +52,8 @@ export interface Position {
   isWhole: boolean;
   /** The epoch for which the tables have nothing any more of what an owner before wrote too much; 0: not known. */
   settled: number;
+  /** Events before it are expired: their windows stand as an owner before has written them, for the log does not hold all of them any more. 0: none. */
+  readonly frozenTo: number;
   readonly partitions: PartitionPosition[];
   /** Where the records of `partitions` are read from, when not from there. */
   readonly hops: HopPosition[];
@@ -67,18 +69,21 @@ export const POSITION_FORMAT = 2;
 /** The epoch of a state that was never taken over is 1. */
 export const FIRST_VERSION = EPOCH;
 
+/** Windows that are frozen are final. */
 export function freshPosition(
   topics: readonly { source: number; topic: string; partitions: readonly number[] }[],
   hops: readonly HopPlace[] = [],
+  frozenTo = 0,
 ): Position {
   return {
     version: FIRST_VERSION,
     acknowledged: 0,
     maxTime: -1,
-    watermark: -1,
+    watermark: frozenTo === 0 ? -1 : frozenTo,
     committedAt: 0,
     isWhole: true,
     settled: 0,
+    frozenTo,
     partitions: topics.flatMap(({ source, topic, partitions }) =>
       partitions.map((partition) => ({
         source,
@@ -114,6 +119,7 @@ export function decodePosition(value: Uint8Array): Position {
     committedAt: p.committedAt,
     isWhole: p.isWhole,
     settled: p.settled ?? 0,
+    frozenTo: p.frozenTo ?? 0,
     partitions: p.partitions.map((x) => {
       const page = newPage();
       page.set((x.page as unknown as number[]).slice(0, LINES.length));

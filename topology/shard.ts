@@ -20,6 +20,7 @@ import { encodeOutbox, EPOCH, epochOf, outboxKey } from '../state/outbox.ts';
 import type { Store } from '../state/store.ts';
 
 const PROGRESS_TARGET = insertTarget(PROGRESS);
+const FROZEN = 'its window was frozen: the state was lost, and the log did not hold all of its events any more';
 
 export interface ShardOptions {
   readonly plan: Plan;
@@ -33,6 +34,8 @@ export interface ShardOptions {
   readonly topics: readonly { source: number; topic: string; partitions: readonly number[] }[];
   /** The partitions of internal topics that the records come over, when they do. */
   readonly hops?: readonly HopPlace[];
+  /** Used when the state is new: what begins before it is left as it is in the tables. */
+  readonly frozenTo?: number;
   readonly memoryBytesMax?: number;
 }
 export interface CommitOrder extends Finality {
@@ -66,9 +69,15 @@ export class Shard {
   constructor(o: ShardOptions) {
     this.o = o;
     const stored = o.store.get(POSITION_KEY);
-    this.position = stored === undefined ? freshPosition(o.topics, o.hops) : decodePosition(stored);
+    this.position = stored === undefined ? freshPosition(o.topics, o.hops, o.frozenTo) : decodePosition(stored);
     const memory = o.memoryBytesMax === undefined ? {} : { memoryBytesMax: o.memoryBytesMax };
-    this.dedup = new Dedup({ store: o.store, horizonMs: o.plan.horizonMs, hashKey: o.hashKey, ...memory });
+    this.dedup = new Dedup({
+      store: o.store,
+      horizonMs: o.plan.horizonMs,
+      frozenTo: this.position.frozenTo,
+      hashKey: o.hashKey,
+      ...memory,
+    });
     this.windows = new Windows({ plan: o.plan, shard: o.shard, generation: o.generation, store: o.store });
     this.quarantine = new Quarantine(o.plan, o.generation, o.shard);
     this.dedup.open(this.position.maxTime);
@@ -144,7 +153,7 @@ export class Shard {
         this.turnAway(p, records, events.record[i]!, lineOf('EXPIRED'), {
           code: 'EXPIRED',
           field: plan.time,
-          detail: `older than the horizon: its hour is forgotten`,
+          detail: time[i]! < this.position.frozenTo ? FROZEN : 'older than the horizon: its hour is forgotten',
         });
       else if (late[i] === 1) countedLate++;
       else counted++;

@@ -64,7 +64,12 @@ async function count(args: Args, config: Config, lines: LogLines): Promise<numbe
         contracts: config.contracts,
         shards: config.shards,
         snapshots: snapshotOrder(config),
-        takeover: { sessionMs: config.takeover.session, delayMs: config.takeover.delay, settleMs: config.takeover.settle },
+        takeover: {
+          sessionMs: config.takeover.session,
+          delayMs: config.takeover.delay,
+          settleMs: config.takeover.settle,
+          rebuildFrozen: config.takeover.rebuildFrozen,
+        },
         untilEnd: config.untilEnd,
         finish: config.finish,
         commitEvents: config.commit.events,

@@ -115,6 +115,15 @@ function print(r: VerifyResult): void {
     process.stdout.write(
       `what was counted from lost records cannot be recounted: ${r.uncheckable.length === 0 ? 'no window differs from the log as it is now' : `these windows cannot be checked: ${r.uncheckable.join(', ')}`}\n`,
     );
+  const left = Object.entries(r.unchecked).filter(([, n]) => n > 0);
+  for (const { shard, before } of r.frozen)
+    process.stdout.write(
+      `shard ${shard} was counted again after its state was lost, and windows that begin before ${before} were left as they were: the log cannot show whether they are right\n`,
+    );
+  if (left.length > 0)
+    process.stdout.write(
+      `not compared for that: ${number(r.uncheckedWindows)} windows, ${left.map(([view, n]) => `${number(n)} rows of ${view}`).join(', ')}\n`,
+    );
   process.stdout.write(
     `${compared}\n${r.ok ? 'everything is as it should be' : `${number(r.total)} difference${r.total === 1 ? '' : 's'}`}\n`,
   );

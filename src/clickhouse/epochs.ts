@@ -10,6 +10,7 @@ import { EPOCH } from '../../state/outbox.ts';
 import { TallyError } from '../errors.ts';
 import { command, identifier, literal, rows } from './client.ts';
 import type { Client } from './client.ts';
+import { closeFrozen } from './frozen.ts';
 import { INSERT_SETTINGS } from './server.ts';
 
 export interface ShardName {
@@ -94,6 +95,7 @@ export async function sweep(client: Client, plan: Plan, name: ShardName, claims:
       client,
       `SELECT DISTINCT toString(toUnixTimestamp(window_start)) AS start FROM ${layout.name} WHERE shard = ${name.shard} AND version IN (${claims.map((c) => c.epoch * EPOCH).join(', ')})`,
     );
+    for (const claim of claims) if (claim.frozenTo !== 0) await closeFrozen(client, plan, table, { ...name, ...claim }, SETTINGS);
     for (const { start } of found) windows.push({ table: number, start: Number(start) * 1000 });
   }
   for (const claim of claims) {

@@ -58,12 +58,14 @@ interface ProgressRow {
   readonly shards: number;
   readonly instance: string;
   readonly version: string;
+  /** JSON: topic, partition, the next offset, and what was never read. */
+  readonly offsets: string;
 }
 
 export async function progressOf(client: Client, o: Which): Promise<ProgressRow[]> {
   return rows<ProgressRow>(
     client,
-    `SELECT shard, shards, instance, version FROM ${PROGRESS.name} FINAL WHERE job = ${literal(o.job)} AND generation = ${o.generation} ORDER BY shard`,
+    `SELECT shard, shards, instance, version, offsets FROM ${PROGRESS.name} FINAL WHERE job = ${literal(o.job)} AND generation = ${o.generation} ORDER BY shard`,
   );
 }
 

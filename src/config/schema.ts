@@ -92,6 +92,10 @@ const takeover = group({
     '1h',
     '90s',
   ),
+  rebuildFrozen: toggle({
+    help: 'count a shard whose state is lost, and has no snapshot, again from what the log still holds; windows that began before that stay as they are (without such a loss it does nothing)',
+    flag: 'rebuild-frozen',
+  }),
 });
 
 const clickhouse = group({

@@ -18,6 +18,7 @@ export type AuditKind =
   | 'run.started'
   | 'shard.taken'
   | 'shard.released'
+  | 'shard.rebuilt'
   | 'log.gap'
   | 'run.ended'
   | 'run.killed'

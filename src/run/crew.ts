@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { TallyError } from '../errors.ts';
 import { faultOf } from './faults.ts';
 import type { FromWorker, ShardStatus, ToWorker, WorkerOrder } from './messages.ts';
+import type { Rebuild } from './rebuild.ts';
 import type { Passed } from './source.ts';
 
 /** Who has been told to stop and doesn't is ended after this time. */
@@ -25,13 +26,13 @@ export class Crew {
   private readonly lateness = Promise.withResolvers<never>();
   private endMs = END_MS;
   private isStopped = false;
-  private readonly order: Omit<WorkerOrder, 'owned'>;
+  private readonly order: Omit<WorkerOrder, 'owned' | 'rebuilds'>;
   private readonly tells: CrewTells;
   private readonly teams = new Set<Team>();
   private readonly byShard = new Map<number, ShardStatus>();
   private readonly lastEnds: number[] = [];
 
-  constructor(order: Omit<WorkerOrder, 'owned'>, tells: CrewTells) {
+  constructor(order: Omit<WorkerOrder, 'owned' | 'rebuilds'>, tells: CrewTells) {
     this.order = order;
     this.tells = tells;
     this.late = this.lateness.promise;
@@ -39,8 +40,8 @@ export class Crew {
   }
 
   /** A thread of its own for these shards. */
-  open(owned: readonly number[]): Team {
-    const team: Team = new Team({ ...this.order, owned }, (message) => this.hear(team, message));
+  open(owned: readonly number[], rebuilds: WorkerOrder['rebuilds'] = new Map<number, Rebuild>()): Team {
+    const team: Team = new Team({ ...this.order, owned, rebuilds }, (message) => this.hear(team, message));
     this.teams.add(team);
     if (this.isStopped) team.tell({ kind: 'stop' });
     void team.exited.then(() => this.teams.delete(team));

@@ -100,7 +100,7 @@ export class GroupShards {
     if (turn === 'silent') this.o.warn(`shard ${shard}: its owner has not let go of it in time; it is taken over`);
     await ownership.prepare(shard, true);
     if (signal.aborted) return;
-    const team = crew.open([shard]),
+    const team = crew.open([shard], ownership.rebuilds),
       [state] = await team.opened,
       highest = Math.max(epochOf(state!.version), await ownership.highest(shard));
     const epoch = await this.patiently(signal, () => this.group.claim(shard, highest));

@@ -5,6 +5,7 @@ import type { Contract } from '../../topology/contract/model.ts';
 import type { HopIntakeOptions } from '../../topology/hop/intake.ts';
 import type { HopStep, ParcelColumns, Piece } from '../../topology/parcel.ts';
 import type { Plan } from '../../topology/plan.ts';
+import type { Rebuild } from './rebuild.ts';
 import type { Beginning, KafkaSettings, Passed, SourceOrder, Start } from './source.ts';
 import type { DurationsSoFar } from '../telemetry/durations.ts';
 
@@ -57,6 +58,8 @@ export interface WorkerOrder {
   /** Other processes write to the same tables: a state may come from another data directory, and inserts are fenced. */
   readonly isShared: boolean;
   readonly snapshots: SnapshotOrder | null;
+  /** By shard: the state is lost, and is made anew from here. */
+  readonly rebuilds: ReadonlyMap<number, Rebuild>;
 }
 export interface SnapshotOrder {
   readonly dir: string;
@@ -73,6 +76,8 @@ export interface Owned {
   readonly isSettled: boolean;
   /** Windows that the tables have lost rows of. */
   readonly windows: readonly WindowName[];
+  /** Its state was lost, and it is counted again from here. */
+  readonly rebuild?: Rebuild | undefined;
 }
 /** Records come over internal topics. */
 export interface HopOrder {

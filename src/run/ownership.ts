@@ -4,6 +4,7 @@
  * taken away. Once more after the longest time that an insert of his can be on its way.
  */
 import { existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { openRocks } from '../../state/rocksdb.ts';
 import { epochOf } from '../../state/outbox.ts';
@@ -19,6 +20,8 @@ import { existingTables } from '../clickhouse/schema.ts';
 import { TallyError } from '../errors.ts';
 import type { ClickHouseEndpoint, Owned, ShardStatus } from './messages.ts';
 import { shardDir } from './places.ts';
+import { planRebuild } from './rebuild.ts';
+import type { Lost, Rebuild, RebuildFrom, Told } from './rebuild.ts';
 import { readMeta } from './shard-meta.ts';
 import { listSnapshots, restore } from './snapshots.ts';
 import type { Snapshot } from './snapshots.ts';
@@ -32,6 +35,8 @@ export interface OwnershipOptions {
   readonly instance: string;
   readonly dataDir: string;
   readonly snapshots: string | undefined;
+  /** How a shard whose state is lost is counted again; undefined: it is not, unasked. */
+  readonly rebuildFrom: RebuildFrom | undefined;
   readonly warn: (sentence: string) => void;
 }
 interface Local {
@@ -46,6 +51,8 @@ export class Ownership {
   private readonly o: OwnershipOptions;
   /** Shards whose state here is not the one that stands in the tables, and which are taken over. */
   readonly takes = new Set<number>();
+  /** Shards whose state is lost, and which are counted again from what the log still holds. */
+  readonly rebuilds = new Map<number, Rebuild>();
   /** By shard: the claim that this process writes under, and those before it whose owners' rows may still come in. */
   private readonly open = new Map<number, readonly Claim[]>();
 
@@ -57,17 +64,20 @@ export class Ownership {
   async prepare(shard: number, asked: boolean): Promise<void> {
     const local = await this.local(shard),
       { instance } = this.o;
-    const { claims, isKnown } = await this.withClient(async (client) => {
+    this.rebuilds.delete(shard);
+    const known = await this.withClient(async (client) => {
       const tables = await existingTables(client);
-      if (!tables.has(EPOCHS.name)) return { claims: [], isKnown: false };
+      if (!tables.has(EPOCHS.name)) return { claims: [], progress: undefined };
       return {
         claims: await readClaims(client, this.name(shard)),
-        isKnown: (await progressOf(client, this.name(shard))).some((p) => p.shard === shard),
+        progress: (await progressOf(client, this.name(shard))).find((p) => p.shard === shard),
       };
     });
+    const { claims } = known,
+      told = JSON.parse(known.progress?.offsets ?? '[]') as Told[];
     if (local === undefined) {
-      if (!isKnown) return;
-      return this.bringBack(shard, claims, local);
+      if (known.progress === undefined) return;
+      return this.bringBack(shard, { told, claims }, local);
     }
     if (local.instance !== instance || claims.some((c) => c.epoch > epochOf(local.version))) this.takes.add(shard);
     const later = claims.findLast((c) => c.epoch > epochOf(local.version) && c.instance !== instance);
@@ -81,7 +91,7 @@ export class Ownership {
     }
     const newest = (await this.usable(shard, claims))[0];
     if (isOnLineage(local.version, claims) && (newest === undefined || newest.version <= local.version)) return;
-    await this.bringBack(shard, claims, local);
+    await this.bringBack(shard, { told, claims }, local);
   }
 
   /** Newest local state: for whoever decides who gets a shard. */
@@ -106,10 +116,11 @@ export class Ownership {
     return all.filter((s) => s.plan === planDigest && isOnLineage(s.version, claims));
   }
 
-  private async bringBack(shard: number, claims: readonly Claim[], local: Local | undefined): Promise<void> {
-    const { plan, snapshots, warn, dataDir } = this.o,
-      [newest] = await this.usable(shard, claims);
+  private async bringBack(shard: number, lost: Lost, local: Local | undefined): Promise<void> {
+    const { plan, snapshots, warn, dataDir, rebuildFrom } = this.o,
+      [newest] = await this.usable(shard, lost.claims);
     if (newest === undefined) {
+      if (rebuildFrom !== undefined) return this.begin(shard, await planRebuild(rebuildFrom, lost), local !== undefined);
       throw new TallyError(
         'E_STATE_LOST',
         `the tables hold shard ${shard} of ${plan.job}, and ${local === undefined ? 'there is no state of it here' : 'the state here is not the one that they were made from'}; ${snapshots === undefined ? 'no --snapshots were given' : `${snapshots} has no snapshot of it that fits`}`,
@@ -128,6 +139,23 @@ export class Ownership {
     });
   }
 
+  /** A state that is of no use is kept beside the new one, for whoever wants to know. */
+  private async begin(shard: number, rebuild: Rebuild, isThere: boolean): Promise<void> {
+    const dir = this.dir(shard),
+      { frozenTo, starts } = rebuild;
+    if (isThere) {
+      await rm(`${dir}.lost`, { recursive: true, force: true });
+      await rename(dir, `${dir}.lost`);
+    }
+    const left =
+      frozenTo === 0 ? 'all of it' : `what begins at ${new Date(frozenTo).toISOString()} or later; older windows stay as they are`;
+    this.o.warn(
+      `shard ${shard}: its state is lost, and it is counted again from ${starts.map(([topic, p, offset]) => `${topic}/${p}@${offset}`).join(', ')}: ${left}`,
+    );
+    this.rebuilds.set(shard, rebuild);
+    this.takes.add(shard);
+  }
+
   /**
    * The state is open, and the tables are there: makes it the shard's only one. `asked`: the epoch that was dealt out for it, and the version
    * with which the owner before has let go.
@@ -138,22 +166,30 @@ export class Ownership {
     return this.withClient(async (client) => {
       const claims = await readClaims(client, name),
         last = claims.at(-1),
-        own = epochOf(s.version);
-      const isLast = last?.epoch === own && last.instance === instance && s.owner === instance,
+        own = epochOf(s.version),
+        rebuild = this.rebuilds.get(s.shard);
+      const isLast = rebuild === undefined && last?.epoch === own && last.instance === instance && s.owner === instance,
         before = claims.filter((c) => c.epoch > Math.max(1, s.settled));
       if (isLast && asked === undefined) {
         this.open.set(s.shard, before);
         return { epoch: own, takesOver: false, isSettled: before.length === 0, windows: await sweep(client, plan, name, before) };
       }
-      const isFirst = last === undefined && s.owner === instance && (asked === undefined || asked.epoch === own);
+      const isFirst = rebuild === undefined && last === undefined && s.owner === instance && (asked === undefined || asked.epoch === own);
       const epoch = isFirst ? own : Math.max(asked?.epoch ?? 0, (last?.epoch ?? 0) + 1, own + 1);
-      const claim: Claim = { epoch, instance, fork: isFirst ? 0 : s.version, frozenTo: 0, starts: [] };
+      const claim: Claim = {
+        epoch,
+        instance,
+        fork: isFirst ? 0 : s.version,
+        frozenTo: 0,
+        starts: [],
+        ...(rebuild && { fork: 0, ...rebuild }),
+      };
       await claimEpoch(client, name, claim);
       // Nobody has written anything past this state when it is our own, or was let go as it stands here.
-      const isWhole = isFirst || isLast || asked?.released === s.version,
+      const isWhole = isFirst || isLast || (rebuild === undefined && asked?.released === s.version),
         open = isWhole ? before : [...before, claim];
       this.open.set(s.shard, open);
-      return { epoch, takesOver: !isFirst, isSettled: open.length === 0, windows: await sweep(client, plan, name, open) };
+      return { epoch, takesOver: !isFirst, isSettled: open.length === 0, windows: await sweep(client, plan, name, open), rebuild };
     });
   }
 

@@ -8,7 +8,8 @@ import { Sink } from '../clickhouse/sink.ts';
 import { version } from '../cli/version.ts';
 import type { DataDir } from './data-dir.ts';
 import type { LoadedJob } from './load-job.ts';
-import type { ClickHouseEndpoint, ShardStatus } from './messages.ts';
+import type { ClickHouseEndpoint, Owned, ShardStatus } from './messages.ts';
+import type { Rebuild } from './rebuild.ts';
 import type { Beginning, Passed } from './source.ts';
 
 /** The end of a run does not wait longer for ClickHouse to take its entries; the next run sends them. */
@@ -73,15 +74,26 @@ export class RunRecord {
   }
 
   /** Counted by this process from now on. Past this version, what an owner before has written is counted again from the log. */
-  taken(state: ShardStatus, epoch: number): void {
+  taken(state: ShardStatus, { epoch, rebuild }: Owned): void {
     const { shard, version, owner } = state;
     if (!this.opened.some((s) => s.shard === shard)) this.opened.push(state);
+    if (rebuild !== undefined) return this.rebuilt(shard, epoch, rebuild);
     this.data.audit.append('shard.taken', this.job, { shard, epoch, fork: version, from_instance: owner, offsets_from: offsets([state]) });
   }
 
   released(state: ShardStatus): void {
     const { shard, version } = state;
     this.data.audit.append('shard.released', this.job, { shard, version, offsets_to: offsets([state]), books: books([state]) });
+  }
+
+  /** The shard's state was lost: from these offsets on it is counted again, but for windows that begin before `frozenTo`. */
+  private rebuilt(shard: number, epoch: number, { frozenTo, starts }: Rebuild): void {
+    this.data.audit.append('shard.rebuilt', this.job, {
+      shard,
+      epoch,
+      frozen_to: frozenTo === 0 ? null : new Date(frozenTo).toISOString(),
+      starts: Object.fromEntries(starts.map(([topic, partition, offset]) => [`${topic}/${partition}`, offset])),
+    });
   }
 
   send(endpoint: ClickHouseEndpoint): Promise<void> {

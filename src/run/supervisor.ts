@@ -73,7 +73,10 @@ export interface Takeover {
   readonly delayMs: number;
   /** After this time no insert of an owner before can be on its way. */
   readonly settleMs: number;
+  /** A shard whose state is lost is counted again from what the log still holds. */
+  readonly rebuildFrozen: boolean;
 }
+
 export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummary> {
   const loaded = await loadJob(o.job, o.contracts);
   for (const warning of loaded.warnings) o.warn(warning);
@@ -194,7 +197,7 @@ class Run {
       this.ownership = this.own(this.tables);
       for (const shard of slices.owned) await this.ownership.prepare(shard, false);
     }
-    this.teams = deal(slices.owned, availableParallelism()).map((owned) => this.crew.open(owned));
+    this.teams = deal(slices.owned, availableParallelism()).map((owned) => this.crew.open(owned, this.ownership?.rebuilds));
     await Promise.race([Promise.all(this.teams.map((team) => team.opened)), this.crew.late]);
     this.opened = this.crew.latest;
     o.observer.opened(this.opened);
@@ -225,6 +228,7 @@ class Run {
       instance: data.instance,
       dataDir: o.data,
       snapshots: o.snapshots?.dir,
+      rebuildFrom: o.takeover.rebuildFrozen ? { plan: loaded.plan, shards: slices.count, log: o.log, kafka: o.kafka } : undefined,
       warn: o.warn,
     });
   }
@@ -274,7 +278,7 @@ class Run {
       endpoint: tables.endpoint,
       warn: o.warn,
       onTaken: (state, owned) => {
-        record.taken(state, owned.epoch);
+        record.taken(state, owned);
         this.opened.push(state);
       },
       onReleased: (state) => {
@@ -323,7 +327,7 @@ class Run {
     };
     const record = new RunRecord(this.data, this.loaded, config, this.opened);
     this.record = record;
-    for (const s of this.opened) if (this.owned.get(s.shard)?.takesOver === true) record.taken(s, this.owned.get(s.shard)!.epoch);
+    for (const s of this.opened) if (this.owned.get(s.shard)?.takesOver === true) record.taken(s, this.owned.get(s.shard)!);
     return record;
   }
 

@@ -78,6 +78,7 @@ async function openShard(index: number): Promise<OpenShard> {
   if (!isNew) checkMeta(have, order.isShared ? { ...want, instance: have.instance } : want, order.dataDir);
   const meta = isNew ? { ...want, hashKey: order.hashKey } : have;
   if (isNew) writeMeta(store, meta);
+  const rebuild = isNew ? order.rebuilds.get(index) : undefined;
   const shard = new Shard({
     plan: order.plan,
     shard: index,
@@ -88,10 +89,15 @@ async function openShard(index: number): Promise<OpenShard> {
     store,
     topics: slices(index),
     hops: order.hop === null ? [] : order.hop.topics.map((topic, source) => ({ source, topic, partition: index })),
+    ...(rebuild && { frozenTo: rebuild.frozenTo }),
   });
+  for (const [place, p] of shard.position.partitions.entries()) {
+    const begins = rebuild?.starts.find(([topic, partition]) => topic === p.topic && partition === p.partition);
+    if (begins !== undefined) shard.moveTo(place, begins[2], '');
+  }
   const fresh = shard.position.committedAt === 0,
     times = new SharedArrayBuffer(8 * order.shards),
-    inlet = openInlet(index, shard, { hashKey: meta.hashKey, fresh, times });
+    inlet = openInlet(index, shard, { hashKey: meta.hashKey, fresh: fresh && rebuild === undefined, times });
   try {
     for (const [place, start] of (await inlet.opened).entries()) shard.moveTo(place, start.offset, start.topicId);
   } catch (error) {

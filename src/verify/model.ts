@@ -73,6 +73,17 @@ export interface VerifyResult {
   readonly quarantined: number;
   /** Rows compared, by view. */
   readonly rows: Readonly<Record<string, number>>;
+  /** What was left as it stood when a shard's state was lost: the log does not hold all of it any more. */
+  readonly frozen: readonly FrozenShard[];
+  /** Rows that could not be compared because of it, by view. */
+  readonly unchecked: Readonly<Record<string, number>>;
+  /** Windows, each in its table, that they belong to. */
+  readonly uncheckedWindows: number;
+}
+export interface FrozenShard {
+  readonly shard: number;
+  /** Windows that begin before it; UTC. */
+  readonly before: string;
 }
 
 export const quote = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;

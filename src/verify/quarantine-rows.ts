@@ -29,19 +29,35 @@ export const OVERSIZE_KEPT_BYTES = 65_536;
 export class QuarantineRows {
   private readonly ask: Ask;
   private readonly filter: string;
+  private readonly begin: number;
   private readonly where: string;
   private readonly end: number;
   private page: QuarantineRow[] = [];
   private at = 0;
-  private asked = -1;
+  private asked: number;
   private more = true;
 
-  constructor(ask: Ask, owner: { job: string; generation: number; shard?: number }, topic: string, partition: number, end: number) {
+  constructor(
+    ask: Ask,
+    owner: { job: string; generation: number; shard?: number },
+    topic: string,
+    partition: number,
+    begin: number,
+    end: number,
+  ) {
     this.ask = ask;
+    this.begin = begin;
+    this.asked = begin - 1;
     this.end = end;
     this.where = `${topic}/${partition}`;
     const shard = owner.shard === undefined ? '' : ` AND shard = ${owner.shard}`;
     this.filter = `job = ${quote(owner.job)} AND generation = ${owner.generation}${shard} AND topic = ${quote(topic)} AND partition = ${partition}`;
+  }
+
+  /** How many rows stand below the first offset that is walked. */
+  async before(): Promise<number> {
+    const [row] = await this.ask(`SELECT count() AS n FROM tally_quarantine WHERE ${this.filter} AND ${name('offset')} < ${this.begin}`);
+    return Number(row?.n ?? 0);
   }
 
   /** Makes all rows up to `offset` ready for `take`. */

@@ -12,6 +12,7 @@ import type { Judge, Refusal, Value } from './judge.ts';
 import type { Ask, Differences } from './model.ts';
 import { QuarantineRows, wrongColumns } from './quarantine-rows.ts';
 import type { QuarantineRow } from './quarantine-rows.ts';
+import { past } from './logged-log.ts';
 import type { Range } from './logged-log.ts';
 import type { LoggedRecord } from './record-batch.ts';
 import type { Contract } from '../../topology/contract/model.ts';
@@ -82,23 +83,32 @@ export class ShardRecount {
   private readonly plan: Plan;
   private readonly readings: readonly Reading[];
   private readonly shard: number;
+  /** Events before it are expired; 0: none for that. */
+  private readonly frozenTo: number;
+  /** Quarantine rows of records that this recount has not seen, and could not. */
+  unseen = 0;
   private readonly cells: Cells;
   readonly differences: Differences;
 
-  constructor(plan: Plan, contracts: readonly Contract[], shard: number, cells: Cells, differences: Differences) {
+  constructor(plan: Plan, contracts: readonly Contract[], shard: number, cells: Cells, differences: Differences, frozenTo = 0) {
     this.plan = plan;
     this.identities = new Identities(plan.horizonMs);
     this.readings = contracts.map((contract, source) => readingOf(plan, contract, source));
     this.shard = shard;
+    this.frozenTo = frozenTo;
     this.cells = cells;
     this.differences = differences;
   }
 
   /** The shard's share of a partition; `isShared`: others have shares of it too. */
-  open(c: Committed, isShared: boolean, ask: Ask, generation: number): Share {
+  async open(c: Committed, isShared: boolean, ask: Ask, generation: number): Promise<Share> {
     const { topic, partition, end, skipped, source } = c,
       page: Page = { shard: this.shard, topic, partition, read: 0, rest: 0, conflict: 0, codes: new Map() };
     const owner = { job: this.plan.job, generation, ...(isShared ? { shard: this.shard } : {}) };
+    // Of a shard that was counted again, what the log had lost by then keeps its rows.
+    const begin = this.frozenTo === 0 ? 0 : past(skipped, 0),
+      rows = new QuarantineRows(ask, owner, topic, partition, begin, end);
+    if (begin > 0) this.unseen += await rows.before();
     this.pages.push(page);
     return {
       recount: this,
@@ -107,7 +117,7 @@ export class ShardRecount {
       skipped,
       page,
       at: { topic, partition, high: -1 },
-      rows: new QuarantineRows(ask, owner, topic, partition, end),
+      rows,
     };
   }
 
@@ -131,6 +141,7 @@ export class ShardRecount {
     page.read++;
     if (!Array.isArray(verdict)) return this.due(page, record, row, reading, verdict.code, verdict.field);
     const time = verdict[reading.time] as number;
+    if (time < this.frozenTo) return this.due(page, record, row, reading, 'EXPIRED', plan.time);
     // Earlier accepted records of the same partition were read before, whatever came between: they force it.
     if (hourEnd(time) <= at.high - plan.horizonMs) return this.due(page, record, row, reading, 'EXPIRED', plan.time);
     if (row?.code === 'EXPIRED') {

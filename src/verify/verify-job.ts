@@ -3,6 +3,8 @@
  * view against it. Shares no code with the pipeline but the contract reader and the plan, so that one fault cannot hide another.
  */
 import { checkBooks } from './books.ts';
+import { readFrozen } from './frozen.ts';
+import type { Frozen } from './frozen.ts';
 import { Cells } from './cells.ts';
 import { checkChanges } from './changes.ts';
 import { auditedGaps, isLost, uncheckable } from './gaps.ts';
@@ -24,12 +26,13 @@ export const DIFFERENCES_SHOWN = 20;
 export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
   const differences = new Differences(o.limit ?? DIFFERENCES_SHOWN);
   const progress = await readProgress(o.ask, o.plan, o.generation);
+  const frozen = await readFrozen(o.ask, o.plan.job, o.generation, progress);
   const cells = new Cells(o.plan, o.contracts);
   const log = await openLogged(o.logDir, o.kafka);
   let shards: ShardRecount[];
   try {
     await checkPlaces(log, progress, isRepartitioned(o.plan, progress.shards), differences);
-    shards = await recount(o, log, progress, cells, differences);
+    shards = await recount(o, log, progress, frozen, cells, differences);
   } finally {
     await log.close();
   }
@@ -41,13 +44,16 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
     o.onProgress?.({ stage: 'tables', done: i, total: plan.tables.length });
     const counted = cells.tables.get(table.name)!,
       corrected = new Uint8Array(counted.count);
-    const check = { plan, table: table.name, cells: counted, corrected, finalTo: progress.finalTo, ask, differences };
-    rows[`${table.name}_changes`] = await checkChanges(check);
+    const check = { plan, table: table.name, cells: counted, corrected, finalTo: progress.finalTo, frozen, ask, differences };
+    const changes = await checkChanges(check);
+    rows[`${table.name}_changes`] = changes.rows;
+    frozen.leave(`${table.name}_changes`, changes.unchecked);
     const { live, final } = await checkTable(check);
     rows[`${table.name}_live`] = live;
     rows[table.name] = final;
   }
   const gaps = await auditedGaps(ask, plan.job, generation);
+  for (const s of shards) frozen.leave('tally_quarantine', s.unseen);
   await standsStill(o.ask, o, progress);
   const sum = (of: (p: (typeof pages)[number]) => number): number => pages.reduce((total, p) => total + of(p), 0);
   const counted = shards.reduce((total, s) => total + s.counted, 0);
@@ -63,6 +69,9 @@ export async function verifyJob(o: VerifyOptions): Promise<VerifyResult> {
     conflict: sum((p) => p.conflict),
     quarantined: sum((p) => [...p.codes.values()].reduce((a, b) => a + b, 0)),
     rows,
+    frozen: frozen.shards,
+    unchecked: frozen.unchecked,
+    uncheckedWindows: frozen.windows,
   };
 }
 
@@ -91,16 +100,17 @@ async function recount(
   o: VerifyOptions,
   log: LoggedLog,
   progress: Progress,
+  frozen: Frozen,
   cells: Cells,
   differences: Differences,
 ): Promise<ShardRecount[]> {
-  const shards = progress.committed.map((_, shard) => new ShardRecount(o.plan, o.contracts, shard, cells, differences)),
+  const shards = progress.committed.map((_, shard) => new ShardRecount(o.plan, o.contracts, shard, cells, differences, frozen.to(shard))),
     isShared = isRepartitioned(o.plan, progress.shards);
   const places = new Map<string, Share[]>();
   for (const [shard, committed] of progress.committed.entries())
     for (const c of committed) {
       const place = isShared ? `${c.topic}/${c.partition}` : `${c.topic}/${c.partition} ${shard}`;
-      places.set(place, [...(places.get(place) ?? []), shards[shard]!.open(c, isShared, o.ask, o.generation)]);
+      places.set(place, [...(places.get(place) ?? []), await shards[shard]!.open(c, isShared, o.ask, o.generation)]);
     }
   const total = [...places.values()].reduce((sum, shares) => sum + furthest(shares).end, 0),
     shardOf = isShared ? router(o.plan, o.contracts, progress.shards) : null;

@@ -27,6 +27,8 @@ const MEMORY_BYTES = 256 << 20,
 export interface DedupOptions {
   readonly store: Store;
   readonly horizonMs: number;
+  /** Whatever is before it is expired too. */
+  readonly frozenTo?: number;
   /** Secret to producers; the same for the life of the state. */
   readonly hashKey: readonly [number, number];
   /** Bound of the identities in memory, the directory and one commit's worth apart. */
@@ -57,7 +59,7 @@ export class Dedup {
   readonly #byTag: (Hour | null)[] = Array.from({ length: TAG_MASK + 1 }, () => null);
   #identities: Identities;
   #maxTime = -1;
-  /** Start of the first hour that is not forgotten, and the time at which the next one is. */
+  /** From when on events are taken, and the time at which the next hour is forgotten. */
   #liveFrom = 0;
   #forgetAt: number;
   /** The hour of the last event that was stored, by its start. */
@@ -187,9 +189,9 @@ export class Dedup {
   }
 
   #setLive(): number {
-    const { horizonMs } = this.#options;
+    const { horizonMs, frozenTo = 0 } = this.#options;
     const first = Math.max(0, Math.floor((this.#maxTime - horizonMs) / HOUR_MS));
-    this.#liveFrom = first * HOUR_MS;
+    this.#liveFrom = Math.max(first * HOUR_MS, frozenTo);
     this.#forgetAt = (first + 1) * HOUR_MS + horizonMs;
     return first;
   }

@@ -17,6 +17,7 @@ import { claimEpoch, readClaims, sweep } from '../clickhouse/epochs.ts';
 import type { Claim, WindowName } from '../clickhouse/epochs.ts';
 import { progressOf } from '../clickhouse/instance.ts';
 import { existingTables } from '../clickhouse/schema.ts';
+import { monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import type { ClickHouseEndpoint, Owned, ShardStatus } from './messages.ts';
 import { shardDir } from './places.ts';
@@ -39,6 +40,9 @@ export interface OwnershipOptions {
   readonly rebuildFrom: RebuildFrom | undefined;
   readonly warn: (sentence: string) => void;
 }
+/** On the way of a snapshot, something is said each time so much has come. */
+const TELL_BYTES = 256 << 20;
+
 interface Local {
   readonly version: number;
   readonly instance: string;
@@ -131,11 +135,13 @@ export class Ownership {
       `shard ${shard}: its state comes from the snapshot ${newest.dir}, taken ${new Date(newest.takenAt).toISOString()}, ${size(newest.bytes)}; what came later is read from the log again`,
     );
     this.takes.add(shard);
+    const began = monotonicMs();
     let told = 0;
     await restore(newest, this.dir(shard), (bytes) => {
-      if (bytes - told < newest.bytes / 4 || newest.bytes < 1 << 28) return;
+      if (bytes - told < TELL_BYTES) return;
       told = bytes;
-      warn(`shard ${shard}: ${size(bytes)} of ${size(newest.bytes)} are here`);
+      const rate = size((bytes * 1000) / Math.max(1, monotonicMs() - began));
+      warn(`shard ${shard}: ${size(bytes)} of ${size(newest.bytes)} are here, ${rate} a second`);
     });
   }
 

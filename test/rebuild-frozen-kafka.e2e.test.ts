@@ -1,4 +1,4 @@
-/** The same loss as in rebuild-frozen.test.ts, of a shard that reads Kafka: the broker has deleted the oldest records. */
+/** The same loss as in rebuild-frozen.e2e.test.ts, of a shard that reads Kafka: the broker has deleted the oldest records. */
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startEngine } from '../src/clickhouse/engine.ts';

@@ -283,7 +283,7 @@ function quarantineRow(g: Given, offset: number, topic: string, partition: numbe
 }
 
 export function rightTables(): Tables {
-  const out: Tables = { tally_quarantine: [], tally_books: [], tally_audit: [] },
+  const out: Tables = { tally_quarantine: [], tally_books: [], tally_audit: [], tally_epochs: [] },
     next = new Map<string, number>(),
     pages = new Map<string, Map<string, number>>();
   for (const g of GIVEN) {

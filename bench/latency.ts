@@ -23,8 +23,8 @@ const FLUSH_MS = 200,
   SAMPLE_MS = 50,
   /** Of the flood, while everything is started and compiled. */
   WARM_SHARE = 0.3,
-  /** Of the load: its own start, and the compilers' last work. */
-  WARM_MS = 5000;
+  /** Of the load, before anything is measured: its own start, and what the flood left to compact and to merge. */
+  WARM_S = 15;
 
 /** Records that the state holds, by what the run says of itself. */
 function countedSoFar(data: string): number {
@@ -75,8 +75,8 @@ async function measure(log: string, data: string, quick: boolean, given: number 
       rate = given ?? Math.round(most! / 2),
       calm = monotonicMs();
     await probe.seenAfter(calm, STARTED_MS, check);
-    const from = monotonicMs() + WARM_MS,
-      { sent, lagMaxMs } = await load(log, rate, quick ? 20 : 60, 2),
+    const from = monotonicMs() + WARM_S * 1000,
+      { sent, lagMaxMs } = await load(log, rate, WARM_S + (quick ? 15 : 60), 2),
       to = monotonicMs();
     await probe.finish(STARTED_MS, check);
     await run.stop();

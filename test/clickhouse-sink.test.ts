@@ -39,75 +39,95 @@ class Held {
 }
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('a progress row goes only after all rows of its commit, and keys come out only after that', async () => {
+/** The targets of live rows in these tests; all else is an account, and the last entry the progress row. */
+const LIVE = new Set(['a', 'b', ROWS_TARGET]);
+
+test('live rows go at once, then changes and books, the progress row only after all of them, and keys come out only after that', async () => {
   const sink = new Held(),
-    drain = new OutboxDrain({ sink });
-  drain.push(commit(5, ['a', 1, byte(1)], ['b', 2, byte(2)], ['p', 1, byte(3)]));
+    drain = new OutboxDrain({ live: LIVE, sink });
+  drain.push(commit(5, ['a', 1, byte(1)], ['changes', 1, byte(9)], ['b', 2, byte(2)], ['p', 1, byte(3)]));
   drain.push(commit(6, ['a', 1, byte(4)], ['books', 3, byte(5)], ['p', 1, byte(6)]));
   await turn();
   expect(sink.sent.map((s) => [s.target, s.bytes, s.rows])).toEqual([
     ['a', [1, 4], 2],
     ['b', [2], 2],
-    ['books', [5], 3],
   ]);
-  expect([drain.pendingBytes, drain.pendingRows]).toEqual([6, 9]);
-  drain.push(commit(7, ['p', 1, byte(7)]));
+  expect([drain.pendingBytes, drain.pendingRows, drain.shown, drain.isFree]).toEqual([7, 10, 0, false]);
   sink.sent[0]!.answer(true);
-  sink.sent[2]!.answer(true);
   await turn();
-  expect(sink.sent.length).toBe(3);
+  expect([sink.sent.length, drain.shown]).toEqual([2, 0]);
   sink.sent[1]!.answer(true);
   await turn();
-  expect(sink.sent.slice(3).map((s) => [s.target, s.bytes])).toEqual([['p', [3, 6]]]);
-  expect(drain.takeAcknowledged()).toEqual({ keys: [], version: 0 });
+  expect(sink.sent.slice(2).map((s) => [s.target, s.bytes])).toEqual([
+    ['changes', [9]],
+    ['books', [5]],
+  ]);
+  expect([drain.shown, drain.isFree]).toEqual([6, true]);
+  sink.sent[2]!.answer(true);
+  await turn();
+  expect(sink.sent.length).toBe(4);
   sink.sent[3]!.answer(true);
   await turn();
-  const first = drain.takeAcknowledged();
-  expect([first.version, first.keys.length, drain.pendingBytes]).toEqual([6, 6, 1]);
-  expect(sink.sent.slice(4).map((s) => [s.target, s.bytes])).toEqual([['p', [7]]]);
-  let isDrained = false;
-  const drained = drain.drained().then(() => (isDrained = true));
-  await turn();
-  expect(isDrained).toBe(false);
+  expect(sink.sent.slice(4).map((s) => [s.target, s.bytes])).toEqual([['p', [3, 6]]]);
+  expect(drain.takeAcknowledged()).toEqual({ keys: [], version: 0 });
   sink.sent[4]!.answer(true);
-  await drained;
-  expect(drain.takeAcknowledged().version).toBe(7);
+  await turn();
+  const { version, keys } = drain.takeAcknowledged();
+  expect([version, keys.length, drain.pendingBytes, drain.pendingRows]).toEqual([6, 7, 0, 0]);
+  await drain.stop();
 });
 
-test('rows go while the progress row of the commits before is on its way, their own progress row only after that one', async () => {
+test('live rows never wait for accounts, which go together and at once when somebody waits for them', async () => {
   const sink = new Held(),
-    drain = new OutboxDrain({ sink });
+    drain = new OutboxDrain({ live: LIVE, sink });
   const sent = async (): Promise<string[]> => {
     await turn();
-    return sink.sent.map((s) => `${s.target}${s.bytes.join()}`);
+    return sink.sent.map((s) => `${s.target}${s.bytes.join('+')}`);
   };
   drain.push(commit(1, ['a', 1, byte(1)], ['p', 1, byte(1)]));
   await turn();
   sink.sent[0]!.answer(true);
   expect(await sent()).toEqual(['a1', 'p1']);
-  drain.push(commit(2, ['a', 1, byte(2)], ['p', 1, byte(2)]));
+  drain.push(commit(2, ['a', 1, byte(2)], ['c', 1, byte(2)], ['p', 1, byte(2)]));
   expect(await sent()).toEqual(['a1', 'p1', 'a2']);
   sink.sent[2]!.answer(true);
-  expect(await sent()).toEqual(['a1', 'p1', 'a2']);
-  drain.push(commit(3, ['a', 1, byte(3)], ['p', 1, byte(3)]));
-  expect(await sent()).toEqual(['a1', 'p1', 'a2']);
+  await turn();
+  drain.push(commit(3, ['a', 1, byte(3)], ['c', 1, byte(3)], ['p', 1, byte(3)]));
+  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'a3']);
+  // Neither the answer to the first account nor that to the rows sends the next one before its time.
   sink.sent[1]!.answer(true);
-  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'p2', 'a3']);
   sink.sent[3]!.answer(true);
+  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'a3']);
+  expect([drain.shown, drain.takeAcknowledged().version]).toEqual([3, 1]);
   let isDrained = false;
   const drained = drain.drained().then(() => (isDrained = true));
+  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'a3', 'c2+3']);
   sink.sent[4]!.answer(true);
-  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'p2', 'a3', 'p3']);
-  expect([drain.takeAcknowledged().version, isDrained]).toEqual([2, false]);
+  expect(await sent()).toEqual(['a1', 'p1', 'a2', 'a3', 'c2+3', 'p2+3']);
+  expect([drain.takeAcknowledged().version, isDrained]).toEqual([0, false]);
   sink.sent[5]!.answer(true);
   await drained;
   expect(drain.takeAcknowledged().version).toBe(3);
 });
 
+test('the account goes by itself when its time has come', async () => {
+  const sink = new Held(),
+    drain = new OutboxDrain({ live: LIVE, sink });
+  for (const version of [1, 2]) {
+    drain.push(commit(version, ['p', 1, byte(version)]));
+    await turn();
+  }
+  expect(sink.sent.map((s) => s.bytes)).toEqual([[1]]);
+  sink.sent[0]!.answer(true);
+  await expect.poll(() => sink.sent.map((s) => s.bytes), { timeout: 5000 }).toEqual([[1], [2]]);
+  await drain.stop();
+  expect([drain.takeAcknowledged().version, drain.pendingRows]).toEqual([1, 1]);
+});
+
 test('a progress row that is refused for good stops everything', async () => {
   const sink = new Held(),
     failures: unknown[] = [],
-    drain = new OutboxDrain({ sink, onFailed: (e) => failures.push(e) });
+    drain = new OutboxDrain({ live: LIVE, sink, onFailed: (e) => failures.push(e) });
   drain.push(commit(1, ['a', 1, byte(1)], ['p', 1, byte(1)]));
   await turn();
   sink.sent[0]!.answer(true);
@@ -123,7 +143,7 @@ test('a progress row that is refused for good stops everything', async () => {
 
 test('an entry is never split, and inserts stay bounded', async () => {
   const sink = new Held(),
-    drain = new OutboxDrain({ sink }),
+    drain = new OutboxDrain({ live: LIVE, sink }),
     big = new Uint8Array(7 << 20);
   drain.push([
     ...commit(1, ['a', 1, big], ['p', 1, byte(1)]),
@@ -139,7 +159,7 @@ test('an entry is never split, and inserts stay bounded', async () => {
 test('what the state still holds is sent first', async () => {
   const sink = new Held(),
     held = commit(1, ['a', 1, byte(1)], ['p', 1, byte(2)]).map((w): [Uint8Array, Uint8Array] => [w.key, w.value]);
-  const drain = new OutboxDrain({ sink, store: { range: () => held } });
+  const drain = new OutboxDrain({ live: LIVE, sink, store: { range: () => held } });
   expect(drain.pendingRows).toBe(2);
   await turn();
   expect(sink.sent.map((s) => s.target)).toEqual(['a']);
@@ -149,7 +169,7 @@ test('what the state still holds is sent first', async () => {
 test('a fault that cannot heal is thrown at whoever asks next', async () => {
   const sink = new Held(),
     failures: unknown[] = [],
-    drain = new OutboxDrain({ sink, onFailed: (e) => failures.push(e) });
+    drain = new OutboxDrain({ live: LIVE, sink, onFailed: (e) => failures.push(e) });
   drain.push(commit(1, ['a', 1, byte(1)], ['p', 1, byte(2)]));
   await turn();
   sink.sent[0]!.fail(new Error('gone'));
@@ -210,7 +230,7 @@ test('lost answers, refusals before and after the insert, and broken requests ch
   const proxy = await liar(r.engine.url),
     troubles: string[] = [];
   const sink = new Sink({ ...r.engine.admin, url: proxy.url }, { retryMsMax: 20 });
-  const drain = new OutboxDrain({ sink, onTrouble: (s) => troubles.push(s) });
+  const drain = new OutboxDrain({ live: LIVE, sink, onTrouble: (s) => troubles.push(s) });
   let acknowledged = 0,
     keys = 0;
   const books = 'tally_books_rows (job, generation, shard, topic, partition, class, code, records, version)';

@@ -1,18 +1,21 @@
 /**
  * Carries the outbox of one shard to ClickHouse. Commits come in in order, an entry an insert; their keys come out once everything
- * up to a version is acknowledged, for the next commit to delete. Invariant: a progress row (the last entry of a commit) is sent only
- * after every row of that commit and of all before it is acknowledged. Rows among themselves go in parallel, and those of the next commits
- * while a progress row is on its way: they are versioned. Queued commits are sent together, entries of one target in one insert; an entry
- * is never split, so the books of a commit never are.
+ * up to a version is acknowledged, for the next commit to delete. Rows that SQL shows live go first and at once. The account of them (changes,
+ * quarantine, books, at last the progress row) follows once a second, of all commits since together: many small inserts would delay
+ * the rows. Invariant: a progress row is sent only after every row of its commit and of all before is acknowledged. Rows among themselves
+ * go in parallel: they are versioned. Entries of one target go in one insert; an entry is never split, so the books of a commit never are.
  */
 import { OUTBOX_FROM, OUTBOX_TO, decodeOutbox } from '../../state/outbox.ts';
 import type { OutboxEntry } from '../../state/outbox.ts';
 import type { Store } from '../../state/store.ts';
+import { monotonicMs } from '../clock.ts';
 import type { Endpoint } from './engine.ts';
 import type { Sink } from './sink.ts';
 
-/** Inserts on the way at once. */
-const PARALLEL = 3;
+/** Inserts on the way at once, of rows and of accounts each. */
+const PARALLEL = 2;
+/** From one account to the next, unless somebody waits for it. */
+const ACCOUNT_MS = 1_000;
 /** Whole commits are taken together up to this many bytes; one commit alone may be larger. */
 const ROUND_BYTES_MAX = 16 * 1024 * 1024;
 /** An insert is closed to further entries at this size. */
@@ -28,6 +31,8 @@ export interface Acknowledged {
   readonly version: number;
 }
 export interface DrainOptions {
+  /** Targets of the rows that SQL shows live. */
+  readonly live: ReadonlySet<string>;
   readonly sink: Pick<Sink, 'insert' | 'reconnect' | 'close'> & { onTrouble?: (sentence: string) => void };
   /** What its outbox still holds is sent first. */
   readonly store?: Pick<Store, 'range'>;
@@ -46,13 +51,21 @@ export class OutboxDrain {
   /** Pushed and not yet acknowledged. */
   pendingBytes = 0;
   pendingRows = 0;
+  /** SQL shows the live rows of all commits up to here. */
+  shown = 0;
   private readonly o: DrainOptions;
   private readonly queue: OutboxEntry[][] = [];
+  /** Their rows are shown, and they are not accounted for. */
+  private readonly behind: OutboxEntry[][] = [];
   private keys: Uint8Array[] = [];
   private version = 0;
-  private working: Promise<void> | undefined;
-  /** The last progress rows; false when they were not acknowledged. */
-  private telling: Promise<boolean> = Promise.resolve(true);
+  private showing: Promise<void> | undefined;
+  private accounting: Promise<void> | undefined;
+  private accountedAt = -Infinity;
+  /** Until the next account. */
+  private timer: NodeJS.Timeout | undefined;
+  /** Somebody waits until everything is acknowledged. */
+  private isHurried = false;
   private isStopped = false;
   private failure: { readonly error: unknown } | undefined;
 
@@ -73,12 +86,12 @@ export class OutboxDrain {
       this.pendingBytes += entry.body.length;
       this.pendingRows += entry.rows;
     }
-    this.work();
+    this.show();
   }
 
-  /** No rows are queued or on their way; the last progress rows may be. */
+  /** No live rows are queued or on their way; accounts may be. */
   get isFree(): boolean {
-    return this.working === undefined;
+    return this.showing === undefined;
   }
 
   /** Since the last call. A commit that deletes them and fails is no harm: they are sent again after the restart. */
@@ -97,11 +110,9 @@ export class OutboxDrain {
 
   /** When everything pushed is acknowledged, or it was stopped. */
   async drained(): Promise<void> {
-    let told: Promise<boolean>;
-    do {
-      while (this.working !== undefined) await this.working;
-      await (told = this.telling);
-    } while (this.working !== undefined || told !== this.telling);
+    this.isHurried = true;
+    for (this.account(); this.showing !== undefined || this.accounting !== undefined;) await Promise.all([this.showing, this.accounting]);
+    this.isHurried = false;
     this.check();
   }
 
@@ -112,58 +123,75 @@ export class OutboxDrain {
   /** What is on its way is given up: it stays in the outbox, unless it was acknowledged. */
   async stop(): Promise<void> {
     this.isStopped = true;
+    clearTimeout(this.timer);
     await this.o.sink.close();
-    await this.working;
-    await this.telling;
+    await Promise.all([this.showing, this.accounting]);
   }
 
-  private work(): void {
-    if (this.working !== undefined || this.queue.length === 0 || this.isStopped || this.failure !== undefined) return;
-    this.working = this.rounds()
-      .catch((error: unknown) => void this.fail(error))
+  private show(): void {
+    if (this.showing !== undefined || this.queue.length === 0 || this.isOver) return;
+    this.showing = this.showAll()
+      .catch((error: unknown) => this.fail(error))
       .finally(() => {
-        this.working = undefined;
-        this.work();
+        this.showing = undefined;
+        this.show();
       });
   }
 
-  private async rounds(): Promise<void> {
+  private async showAll(): Promise<void> {
     // What is pushed in one turn goes together.
     await Promise.resolve();
-    while (this.queue.length > 0 && !this.isStopped) {
-      const commits = this.nextRound(),
-        isSent = await this.sendAll(merge(commits.map((entries) => entries.slice(0, -1))));
-      if (!(await this.telling) || !isSent) return;
-      this.telling = this.tell(commits).catch((error: unknown) => this.fail(error));
+    while (this.queue.length > 0 && !this.isOver) {
+      const commits = takeRound(this.queue);
+      if (!(await this.sendAll(commits, (e) => this.isLive(e)))) return;
+      this.shown = commits.at(-1)![0]!.version;
+      this.behind.push(...commits);
+      this.account();
     }
   }
 
-  /** Progress rows; what they say is acknowledged with them. False: not all of it. */
-  private async tell(commits: readonly OutboxEntry[][]): Promise<boolean> {
-    const isSent = await this.sendAll(merge(commits.map((entries) => entries.slice(-1))));
-    if (isSent) this.acknowledge(commits);
-    return isSent;
+  private account(): void {
+    if (this.accounting !== undefined || this.behind.length === 0 || this.isOver) return;
+    const waitMs = this.isHurried ? 0 : this.accountedAt + ACCOUNT_MS - monotonicMs();
+    clearTimeout(this.timer);
+    if (waitMs > 0) {
+      this.timer = setTimeout(() => this.account(), waitMs);
+      return;
+    }
+    this.accountedAt = monotonicMs();
+    this.accounting = this.accountAll()
+      .catch((error: unknown) => this.fail(error))
+      .finally(() => {
+        this.accounting = undefined;
+        this.account();
+      });
   }
 
-  private fail(error: unknown): false {
+  private async accountAll(): Promise<void> {
+    for (const due = this.behind.splice(0); due.length > 0 && !this.isOver;) {
+      const commits = takeRound(due);
+      if (!(await this.sendAll(commits, (e, isProgress) => !isProgress && !this.isLive(e)))) return;
+      if (!(await this.sendAll(commits, (_, isProgress) => isProgress))) return;
+      this.acknowledge(commits);
+    }
+  }
+
+  private isLive(e: OutboxEntry): boolean {
+    return this.o.live.has(e.target);
+  }
+
+  private get isOver(): boolean {
+    return this.isStopped || this.failure !== undefined;
+  }
+
+  private fail(error: unknown): void {
     if (this.failure === undefined) this.o.onFailed?.(error);
     this.failure ??= { error };
-    return false;
-  }
-
-  private nextRound(): OutboxEntry[][] {
-    let n = 0,
-      bytes = 0;
-    while (n < this.queue.length) {
-      for (const entry of this.queue[n]!) bytes += entry.body.length;
-      if (n > 0 && bytes > ROUND_BYTES_MAX) break;
-      n++;
-    }
-    return this.queue.splice(0, n);
   }
 
   /** False when the sink was closed before all were acknowledged. */
-  private async sendAll(inserts: readonly Insert[]): Promise<boolean> {
+  private async sendAll(commits: readonly OutboxEntry[][], goes: (e: OutboxEntry, isProgress: boolean) => boolean): Promise<boolean> {
+    const inserts = merge(commits.map((entries) => entries.filter((e, i) => goes(e, i === entries.length - 1))));
     let next = 0,
       isWhole = true;
     const lane = async (): Promise<void> => {
@@ -186,6 +214,17 @@ export class OutboxDrain {
       this.version = entries[0]!.version;
     }
   }
+}
+
+function takeRound(queue: OutboxEntry[][]): OutboxEntry[][] {
+  let n = 0,
+    bytes = 0;
+  while (n < queue.length) {
+    for (const entry of queue[n]!) bytes += entry.body.length;
+    if (n > 0 && bytes > ROUND_BYTES_MAX) break;
+    n++;
+  }
+  return queue.splice(0, n);
 }
 
 function merge(commits: readonly (readonly OutboxEntry[])[]): Insert[] {

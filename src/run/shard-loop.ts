@@ -69,7 +69,7 @@ export class ShardLoop {
         this.freshness.took(parcel);
         inlet.free(parcel);
       }
-      if (this.o.drain.pendingRows === 0) this.freshness.acknowledged(shard.position.version, nowMs());
+      this.freshness.acknowledged(this.o.drain.shown, nowMs());
       if (this.commitDue()) this.commit(this.keepsUp(), false);
     }
     await this.end();
@@ -105,10 +105,7 @@ export class ShardLoop {
       finishAt,
       acknowledged: drain.takeAcknowledged(),
     };
-    if (order.acknowledged.version > 0) {
-      this.sinkTrouble = false;
-      this.freshness.acknowledged(order.acknowledged.version, order.nowMs);
-    }
+    if (order.acknowledged.version > 0) this.sinkTrouble = false;
     if (!shard.needsCommit(order)) return;
     if (provisional) this.lastProvisional = now;
     const written: Written[] = shard.commit(order);

@@ -10,6 +10,7 @@ import { openRocks } from '../../state/rocksdb.ts';
 import type { Store } from '../../state/store.ts';
 import { POSITION_KEY } from '../../topology/position.ts';
 import { Shard } from '../../topology/shard.ts';
+import { insertTarget, rowsLayout } from '../../topology/write/layout.ts';
 import { OutboxDrain } from '../clickhouse/drain.ts';
 import { fence } from '../clickhouse/epochs.ts';
 import { Sink } from '../clickhouse/sink.ts';
@@ -171,7 +172,8 @@ async function start(open: OpenShard, endpoint: ClickHouseEndpoint, owned: Owned
     say({ kind: 'trouble', sentence });
   };
   const sink = new Sink(endpoint, owned === undefined ? {} : { fence: fence({ job: plan.job, generation, shard: index }, owned.epoch) });
-  open.drain = new OutboxDrain({ sink, store, onTrouble });
+  const live = new Set(plan.tables.map((t) => insertTarget(rowsLayout(plan, t, generation))));
+  open.drain = new OutboxDrain({ live, sink, store, onTrouble });
   open.loop = new ShardLoop({
     shard,
     inlet,

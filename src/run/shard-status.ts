@@ -6,6 +6,7 @@ import type { OutboxDrain } from '../clickhouse/drain.ts';
 import type { Inlet } from './inlet.ts';
 import { Durations } from '../telemetry/durations.ts';
 import type { ShardStatus } from './messages.ts';
+import type { ShardCopies } from './shard-copies.ts';
 import type { ShardLoop } from './shard-loop.ts';
 
 const NONE = new Durations();
@@ -14,7 +15,7 @@ export interface Watched {
   readonly index: number;
   readonly fresh: boolean;
   readonly owner: string;
-  readonly snapshotAt: number;
+  readonly copies?: ShardCopies | undefined;
   readonly store: Store;
   readonly shard: Shard;
   readonly inlet: Inlet;
@@ -30,7 +31,7 @@ export function shardStatus(w: Watched): ShardStatus {
     shard: w.index,
     fresh: w.fresh,
     owner: w.owner,
-    snapshotAt: w.snapshotAt,
+    snapshotAt: w.copies?.takenAt ?? 0,
     settled: position.settled,
     version: position.version,
     acknowledged: position.acknowledged,

@@ -5,6 +5,7 @@ export default defineConfig({
   resolve: { alias: { tally: fileURLToPath(new URL('./topology/job.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.test.ts'],
+    reporters: ['default', './test/untested-reporter.ts'],
     // Processes, not threads: native modules and signals belong to a process.
     pool: 'forks',
     maxWorkers: 2,

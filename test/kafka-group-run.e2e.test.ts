@@ -1,8 +1,9 @@
 /**
  * One job over two processes that a group deals shards to, on a real broker: one joins, one is killed, one is stopped in order, one hangs past its
  * session and goes on, one loses its disk. Records come all the while, and late ones among them; the recount at the end finds all of it exact.
+ * Once more with a job that is repartitioned: then whoever has a shard also sends a part of the source on to all the others.
  */
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeClient, rows } from '../src/clickhouse/client.ts';
 import type { Client } from '../src/clickhouse/client.ts';
@@ -16,11 +17,17 @@ import { Copy } from './kafka-produce.ts';
 
 const SHARDS = 4;
 
-describe.skipIf(kafkaMissing !== undefined)('shards in a group', { timeout: 400_000 }, () => {
+const KINDS = [
+  { kind: 'a job whose producers key it', repartition: '' },
+  { kind: 'a job that is repartitioned', repartition: ".repartition({ by: 'id' })\n  " },
+];
+
+describe.skipIf(kafkaMissing !== undefined).each(KINDS)('shards in a group: $kind', { timeout: 400_000 }, ({ repartition }) => {
   let kafka: KafkaCluster, engine: Engine, client: Client, place: Place, copy: Copy, url: string;
   const runs: Running[] = [];
   beforeAll(async () => {
     place = new Place();
+    writeFileSync(place.job, readFileSync(place.job, 'utf8').replace('.dedupe(', `${repartition}.dedupe(`));
     [kafka, engine] = await Promise.all([startKafka({}), startEngine({ dir: place.path('engine') })]);
     const { username, password, database } = engine.admin;
     url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;

@@ -3,7 +3,7 @@
  * session and goes on, one loses its disk. Records come all the while, and late ones among them; the recount at the end finds all of it exact.
  * Once more with a job that is repartitioned: then whoever has a shard also sends a part of the source on to all the others.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeClient, rows } from '../src/clickhouse/client.ts';
 import type { Client } from '../src/clickhouse/client.ts';
@@ -83,6 +83,10 @@ describe.skipIf(kafkaMissing !== undefined).each(KINDS)('shards in a group: $kin
       90_000,
     );
   }
+  const readOf = async (...shards: number[]): Promise<number> => {
+    const sql = `SELECT sum(records) AS n FROM tally_books WHERE class = 'read' AND shard IN (${shards.join(', ')})`;
+    return Number((await rows<{ n: string }>(client, sql))[0]!.n);
+  };
   const has = (data: string, n: number): Promise<void> =>
     until(
       () => shardsOf(data) === n,
@@ -149,6 +153,34 @@ describe.skipIf(kafkaMissing !== undefined).each(KINDS)('shards in a group: $kin
       run.child.kill('SIGTERM');
       expect((await run.done).status, run.stderr()).toBe(0);
     }
+
+    // Of two shards neither disk nor snapshot is left: they stand still, the others go on, until the snapshots are found again.
+    const hide = (to: string, from: string): void => {
+      for (const shard of [1, 3]) {
+        const copies = place.path(`snapshots/sales/g1/shard-${shard}of${SHARDS}`);
+        renameSync(copies + from, copies + to);
+      }
+    };
+    hide('.hidden', '');
+    const d = start('d');
+    await has('d', SHARDS - 2);
+    await until(
+      () => d.stderr().split('of it that fits').length === 3,
+      () => `two shards are not said to be lost: ${d.stderr()}`,
+    );
+    const before = await readOf(0, 2);
+    await send(3150, 3300);
+    await until(
+      async () => (await readOf(0, 2)) > before,
+      () => `the others do not go on: ${d.stderr()}`,
+    );
+    expect([shardsOf('d'), d.child.exitCode]).toEqual([SHARDS - 2, null]);
+    hide('', '.hidden');
+    await has('d', SHARDS);
+    await countedAll();
+    d.child.kill('SIGTERM');
+    expect((await d.done).status, d.stderr()).toBe(0);
+
     const verified = await place.tally(
       ...['verify', place.job, '--contracts', place.contracts, '--log', place.log, '--data', 'a', '--clickhouse', url, '--json'],
     );

@@ -264,6 +264,21 @@ test('ready: state open, tables fit, a first status, no stop', () => {
   expect(early.ready()).toMatchObject({ ok: false, why: 'stopping' });
 });
 
+test('a shard whose state is lost: not ready, and a metric names it, until it is found', async () => {
+  const health = new Health(60_000, () => 0),
+    metrics = metricsOf([shard()]),
+    isLost = async (): Promise<boolean> => (await metrics.page()).includes('tally_shard_lost{job="ads",shard="3"} 1');
+  for (const step of ['begins', 'opened', 'fits', 'status'] as const) health[step]([shard()]);
+  expect([health.ready().ok, await isLost()]).toEqual([true, false]);
+  health.lost([3]);
+  metrics.lose([3]);
+  expect(health.ready()).toEqual({ ok: false, status: 'not ready', why: 'the state of shards is lost', lost_shards: [3] });
+  expect([health.alive().ok, await isLost()]).toEqual([true, true]);
+  health.lost([]);
+  metrics.lose([]);
+  expect([health.ready().ok, await isLost()]).toEqual([true, false]);
+});
+
 test('alive as long as every shard speaks; a sink that is down is no reason to be killed', () => {
   let now = 0;
   const health = new Health(60_000, () => now);

@@ -11,7 +11,8 @@ import type { Crew, Team } from './crew.ts';
 import type { ClickHouseEndpoint, Owned, ShardStatus } from './messages.ts';
 import type { Ownership } from './ownership.ts';
 
-const TRY_AGAIN_MS = 1_000;
+const TRY_AGAIN_MS = 1_000,
+  LOOK_AGAIN_MS = 15_000;
 
 export interface GroupShardsOptions {
   readonly shards: number;
@@ -22,6 +23,8 @@ export interface GroupShardsOptions {
   /** A shard begins here: as its state was, and under which epoch it is written from now on. */
   readonly onTaken: (state: ShardStatus, owned: Owned) => void;
   readonly onReleased: (state: ShardStatus) => void;
+  /** Shards that were given to this process and stand still, for nothing of their state is to be had. */
+  readonly onLost: (shards: readonly number[]) => void;
   /** An earlier owner's inserts may still come in. */
   readonly settle: (shard: number) => void;
 }
@@ -40,6 +43,7 @@ export class GroupShards {
   /** Shard -> version of the newest state here. */
   private readonly known = new Map<number, number>();
   private readonly queues = new Map<number, Promise<void>>();
+  private readonly lost = new Set<number>();
   private group!: ShardGroup;
 
   constructor(o: GroupShardsOptions) {
@@ -98,7 +102,7 @@ export class GroupShards {
     const turn = await this.patiently(signal, () => this.group.waitForTurn(shard, signal));
     if (turn === undefined || turn === 'revoked') return;
     if (turn === 'silent') this.o.warn(`shard ${shard}: its owner has not let go of it in time; it is taken over`);
-    await ownership.prepare(shard, true);
+    await this.prepare(shard, signal);
     if (signal.aborted) return;
     const team = crew.open([shard], ownership.rebuilds),
       [state] = await team.opened,
@@ -118,6 +122,32 @@ export class GroupShards {
       if (!(error instanceof TallyError) || error.code !== 'E_FENCED') return this.failure.reject(error);
       this.o.warn(`${error.message} This process goes on without shard ${shard}.`);
     });
+  }
+
+  /** A shard of which nothing is left stands still, and nobody else does: its directory or a snapshot may come back. */
+  private async prepare(shard: number, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.o.ownership.prepare(shard, true);
+        break;
+      } catch (error) {
+        if (!(error instanceof TallyError) || error.code !== 'E_STATE_LOST') throw error;
+        if (!this.lost.has(shard))
+          this.o.warn(
+            `${error.message}. The others go on; what this shard counts stands still, and with it what is final. It is looked for again. ${error.hint}`,
+          );
+        this.tellLost(shard, true);
+        await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {});
+      }
+    }
+    this.tellLost(shard, false);
+  }
+
+  private tellLost(shard: number, isLost: boolean): void {
+    if (isLost === this.lost.has(shard)) return;
+    if (isLost) this.lost.add(shard);
+    else this.lost.delete(shard);
+    this.o.onLost([...this.lost]);
   }
 
   private async letGo(shard: number): Promise<void> {

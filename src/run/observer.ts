@@ -12,5 +12,7 @@ export interface RunObserver {
   status(shards: readonly ShardStatus[]): void;
   /** These shards have come to their end. */
   ended(shards: readonly ShardStatus[]): void;
+  /** These stand still, for nothing of their state is to be had: all that do, each time that it changes. */
+  lost(shards: readonly number[]): void;
   stops(): void;
 }

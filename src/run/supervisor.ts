@@ -285,6 +285,7 @@ class Run {
         record.released(state);
         this.let.push(state);
       },
+      onLost: (lost) => o.observer.lost(lost),
       settle: (shard) => this.settleLater(shard, o.takeover.settleMs),
     });
     await shards.look();

@@ -1,7 +1,7 @@
 /**
  * Is the run alive, and is it ready? Alive: every worker has said something of itself lately. A sink that is down is no reason to be
- * killed: a new process would find it just as down. Ready: state open, tables fit, first status seen, no stop asked for. By a monotonic
- * clock, so that a clock that is set does not make workers look stuck.
+ * killed: a new process would find it just as down. Ready: state open, tables fit, first status seen, no shard's state lost, no stop
+ * asked for. By a monotonic clock, so that a clock that is set does not make workers look stuck.
  */
 import type { ShardStatus } from '../run/messages.ts';
 import type { RunObserver } from '../run/observer.ts';
@@ -21,6 +21,7 @@ export class Health implements RunObserver {
   private readonly stuckAfterMs: number;
   private readonly nowMs: () => number;
   private readonly shards = new Map<number, Heard>();
+  private lostShards: readonly number[] = [];
   private phase: 'starting' | 'opened' | 'fits' | 'running' | 'stopping' = 'starting';
 
   constructor(stuckAfterMs: number, nowMs: () => number) {
@@ -51,6 +52,10 @@ export class Health implements RunObserver {
     for (const { shard } of shards) this.shards.get(shard)!.hasEnded = true;
   }
 
+  lost(shards: readonly number[]): void {
+    this.lostShards = shards;
+  }
+
   stops(): void {
     this.phase = 'stopping';
   }
@@ -75,8 +80,9 @@ export class Health implements RunObserver {
       running: '',
       stopping: 'stopping',
     };
-    const ok = this.phase === 'running';
-    return ok ? { ok, status: 'ready' } : { ok, status: 'not ready', why: why[this.phase] };
+    const ok = this.phase === 'running' && this.lostShards.length === 0;
+    if (ok) return { ok, status: 'ready' };
+    return { ok, status: 'not ready', why: why[this.phase] || 'the state of shards is lost', lost_shards: this.lostShards };
   }
 
   /** A stop that came early is not taken back. */

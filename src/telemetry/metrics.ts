@@ -28,6 +28,7 @@ export class Metrics {
   private readonly visible: CountedHistogram;
   private job = '';
   private shards: readonly ShardStatus[] = [];
+  private lost: readonly number[] = [];
   private stateBytesAt = -Infinity;
   private lastStateBytes = 0;
 
@@ -74,11 +75,16 @@ export class Metrics {
     this.shards = shards;
   }
 
+  lose(shards: readonly number[]): void {
+    this.lost = shards;
+  }
+
   /** The page that Prometheus reads. */
   page(): Promise<string> {
     this.records.reset();
     for (const gauge of Object.values(this.gauges)) gauge.reset();
     for (const shard of this.shards) this.shard(shard);
+    for (const shard of this.lost) this.gauges.lost.set({ job: this.job, shard: String(shard) }, 1);
     if (this.shards.length > 0) this.stateBytes();
     return this.registry.metrics();
   }
@@ -140,6 +146,7 @@ function gaugesIn(registry: Registry) {
     maxTime: gauge('tally_event_time_max_timestamp_seconds', 'Highest event time that was accepted.', SHARD),
     committedAt: gauge('tally_checkpoint_timestamp_seconds', 'When the state was last committed.', SHARD),
     snapshotAt: gauge('tally_snapshot_timestamp_seconds', 'When the newest snapshot of the state was taken by this run.', SHARD),
+    lost: gauge('tally_shard_lost', '1 while the shard stands still here, for nothing of its state is to be had.', SHARD),
     outboxRows: gauge('tally_outbox_rows', 'Rows that ClickHouse has not acknowledged yet.', SHARD),
     outboxBytes: gauge('tally_outbox_bytes', 'Bytes of those rows.', SHARD),
     paused: gauge('tally_paused', '1 while reading waits for ClickHouse to take rows.', SHARD),

@@ -99,6 +99,11 @@ class Telemetry implements RunObserver {
     this.health.ended(shards);
   }
 
+  lost(shards: readonly number[]): void {
+    this.health.lost(shards);
+    this.metrics?.lose(shards);
+  }
+
   stops(): void {
     this.health.stops();
     this.lines.info('told to stop: what is at hand is committed and sent', { job: this.job, event: 'stops' });

@@ -5,7 +5,10 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { command, rows } from '../src/clickhouse/client.ts';
 import { OutboxDrain } from '../src/clickhouse/drain.ts';
+import { fence } from '../src/clickhouse/epochs.ts';
+import { TIMEOUT } from '../src/clickhouse/error-codes.ts';
 import { migrate } from '../src/clickhouse/schema.ts';
+import { INSERT_SETTINGS } from '../src/clickhouse/server.ts';
 import { Sink } from '../src/clickhouse/sink.ts';
 import { encodeOutbox, outboxKey } from '../state/outbox.ts';
 import { ROWS_TARGET, START, cell, plan, progressBytes, rig, rowBytes } from './clickhouse-fixture.ts';
@@ -311,4 +314,29 @@ test('a body of a hundred thousand rows is one part', async () => {
   await sink.insert('one_part', [new Uint8Array(8 * 60_000), new Uint8Array(8 * 40_000)], 100_000);
   expect(await rows(r.writer, "SELECT rows FROM system.parts WHERE table = 'one_part' AND active")).toEqual([{ rows: '100000' }]);
   await sink.close();
+});
+
+test('an insert whose sender hangs in the middle does not come in when it goes on too late', async () => {
+  await command(r.writer, 'CREATE TABLE hung (x UInt64) ENGINE = MergeTree ORDER BY x');
+  const { url, username, password, database } = r.engine.admin,
+    half = Buffer.alloc(2_000_000);
+  const insert = async (pauseMs: number): Promise<[number | undefined, string | string[] | undefined]> => {
+    const condition = fence({ job: 'ads', generation: 1, shard: 0 }, 1, 3),
+      query = new URLSearchParams({ database, query: `INSERT INTO hung SELECT * FROM input() WHERE ${condition} FORMAT RowBinary` });
+    for (const [name, value] of Object.entries(INSERT_SETTINGS)) query.set(name, String(value));
+    const headers = { 'x-clickhouse-user': username, 'x-clickhouse-key': String(password), 'content-length': 2 * half.length },
+      request = http.request(`${url}/?${query.toString()}`, { method: 'POST', headers });
+    request.write(half);
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    request.end(half);
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    response.resume();
+    return [response.statusCode, response.headers['x-clickhouse-exception-code']];
+  };
+  const there = async (): Promise<number> => Number((await rows<{ n: string }>(r.writer, 'SELECT count() AS n FROM hung'))[0]!.n);
+  expect(await insert(0)).toEqual([200, undefined]);
+  expect(await there()).toBe(500_000);
+  // A timeout, which is tried again: not the code of a shard that was taken over.
+  expect(await insert(5_000)).toEqual([408, TIMEOUT]);
+  expect(await there()).toBe(500_000);
 });

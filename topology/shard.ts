@@ -38,6 +38,12 @@ export interface ShardOptions {
   readonly frozenTo?: number;
   readonly memoryBytesMax?: number;
 }
+export interface ReadTo {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly leaderEpoch: number;
+}
 export interface CommitOrder extends Finality {
   readonly nowMs: number;
   /** Open windows' changed rows are written too. */
@@ -175,6 +181,15 @@ export class Shard {
     p.offset = offset;
     p.topicId = topicId;
     this.dirty.add(p);
+  }
+
+  /** Where the log is read to, for those who watch how far that is behind; over a hop also where the shard's slice of the sources is. */
+  readTo(): readonly ReadTo[] {
+    const { partitions, hops } = this.position,
+      { shard, shards } = this.o;
+    if (hops.length === 0) return partitions;
+    const slice = partitions.filter(({ partition, heard }) => partition % shards === shard && heard !== undefined);
+    return [...hops, ...slice.map(({ topic, partition, heard }) => ({ topic, partition, offset: heard!, leaderEpoch: -1 }))];
   }
 
   /**

@@ -14,7 +14,8 @@ const stop = (name: string, meaning: string): ErrorCode => ({ name, verdict: 'st
 const retry = (name: string, meaning: string): ErrorCode => ({ name, verdict: 'retry', meaning });
 
 export const FENCED = '395',
-  FULL = '243';
+  FULL = '243',
+  TIMEOUT = '159';
 
 export const ERROR_CODES: ReadonlyMap<string, ErrorCode> = new Map([
   // The tables are not what this job writes.
@@ -52,7 +53,7 @@ export const ERROR_CODES: ReadonlyMap<string, ErrorCode> = new Map([
   [FULL, stop('NOT_ENOUGH_SPACE', 'its disk is full')],
   [FENCED, stop('FUNCTION_THROW_IF_VALUE_IS_NON_ZERO', 'another process has taken this shard over')],
   // It is busy.
-  ['159', retry('TIMEOUT_EXCEEDED', 'it was too slow')],
+  [TIMEOUT, retry('TIMEOUT_EXCEEDED', 'it was too slow')],
   ['160', retry('TOO_SLOW', 'it was too slow')],
   ['201', retry('QUOTA_EXCEEDED', "the user's quota is used up for now")],
   ['202', retry('TOO_MANY_SIMULTANEOUS_QUERIES', 'it has too many queries at once')],

@@ -28,6 +28,8 @@ export const INSERT_SETTINGS = {
   insert_quorum: 'auto',
   // Shorter than a request may take, so that the server says why.
   insert_quorum_timeout: 30_000,
+  // The condition that an insert may carry says with a code of its own that it came too late.
+  allow_custom_error_code_in_throwif: 1,
 } as const;
 
 /** Read back after they were sent: `wait_end_of_query` belongs to the interface, not to the query. */

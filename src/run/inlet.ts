@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { Parcel, ParcelColumns } from '../../topology/parcel.ts';
+import type { ReadTo } from '../../topology/shard.ts';
 import { monotonicMs } from '../clock.ts';
 import { Pause } from '../pause.ts';
 import { faultOf } from './faults.ts';
@@ -77,8 +78,9 @@ export class Inlet {
   }
 
   /** What the state holds from now on: for a log that wants to know. */
-  committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void {
-    this.tell({ kind: 'committed', positions: positions.map(({ offset, leaderEpoch }) => ({ offset, leaderEpoch })) });
+  committed(readTo: readonly ReadTo[]): void {
+    const plain = ({ topic, partition, offset, leaderEpoch }: ReadTo): ReadTo => ({ topic, partition, offset, leaderEpoch });
+    this.tell({ kind: 'committed', readTo: readTo.map(plain) });
   }
 
   async close(): Promise<void> {

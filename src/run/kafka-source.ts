@@ -2,6 +2,7 @@
  * A log on Kafka as a source: a fetch client of our own, read committed, in step. What could make a count wrong is asked before the first
  * record: a topic that was made anew, records that are gone, producers who may write into the future.
  */
+import type { ReadTo } from '../../topology/shard.ts';
 import { monotonicMs } from '../clock.ts';
 import { TallyError } from '../errors.ts';
 import { GapError } from '../kafka/faults.ts';
@@ -108,15 +109,14 @@ class KafkaSource implements Source {
     return { place, offset: resumeAt, topicId, sentence: error.message, gap: kind, from: known(from), to: known(to) };
   }
 
-  committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void {
+  committed(readTo: readonly ReadTo[]): void {
     const { group } = this.order.kafka,
       now = monotonicMs();
     if (group === null || this.telling || now - this.toldAt < TELL_MS) return;
     this.toldAt = now;
     this.telling = true;
-    const offsets = this.order.places.map(({ topic, partition }, i) => ({ topic, partition, ...positions[i]! }));
     this.log
-      .commit(group, offsets)
+      .commit(group, readTo)
       .catch((error: Error) => this.onTrouble(`lag tools are not told where we are: ${error.message}`))
       .finally(() => (this.telling = false));
   }

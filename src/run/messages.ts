@@ -5,6 +5,7 @@ import type { Contract } from '../../topology/contract/model.ts';
 import type { HopIntakeOptions } from '../../topology/hop/intake.ts';
 import type { HopStep, ParcelColumns, Piece } from '../../topology/parcel.ts';
 import type { Plan } from '../../topology/plan.ts';
+import type { ReadTo } from '../../topology/shard.ts';
 import type { Rebuild } from './rebuild.ts';
 import type { Beginning, KafkaSettings, Passed, SourceOrder, Start } from './source.ts';
 import type { DurationsSoFar } from '../telemetry/durations.ts';
@@ -171,8 +172,8 @@ export interface ReaderHop {
 export type ToReader =
   /** The parcel of this number has been taken and may be filled again. */
   | { readonly kind: 'free'; readonly parcel: number }
-  /** By partition: where the state stands from now on. */
-  | { readonly kind: 'committed'; readonly positions: readonly { readonly offset: number; readonly leaderEpoch: number }[] }
+  /** Where the state stands from now on. */
+  | { readonly kind: 'committed'; readonly readTo: readonly ReadTo[] }
   | { readonly kind: 'stop' };
 export type FromReader =
   /** Once, at first. */

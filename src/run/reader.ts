@@ -50,7 +50,7 @@ const say = (message: FromReader): void => port.postMessage(message);
 
 port.on('message', (message: ToReader) => {
   if (message.kind === 'free') free.push(message.parcel);
-  else if (message.kind === 'committed') source?.committed(message.positions);
+  else if (message.kind === 'committed') source?.committed(message.readTo);
   else isStopped = true;
 });
 

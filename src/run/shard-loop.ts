@@ -112,8 +112,7 @@ export class ShardLoop {
     this.commits.add((monotonicMs() - now) / 1000);
     if (provisional) this.freshness.committed(shard.position.version);
     drain.push(written);
-    const { hops, partitions } = shard.position;
-    inlet.committed(hops.length > 0 ? hops : partitions);
+    inlet.committed(shard.readTo());
   }
 
   private async waitForSink(): Promise<void> {

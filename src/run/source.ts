@@ -1,4 +1,5 @@
 /** The log that a reader thread reads, wherever it is: its partitions in step, where they begin, and when to look again. */
+import type { ReadTo } from '../../topology/shard.ts';
 import type { Security } from '../kafka/security.ts';
 import type { GapKind } from '../kafka/faults.ts';
 import type { InStep } from '../log/in-step.ts';
@@ -65,6 +66,6 @@ export interface Source {
   /** Goes on behind a gap if that was asked for; undefined: this error is none, or it must stop the run. */
   pass(error: unknown): Passed | undefined;
   /** What our own state holds from now on. */
-  committed(positions: readonly { readonly offset: number; readonly leaderEpoch: number }[]): void;
+  committed(readTo: readonly ReadTo[]): void;
   close(): Promise<void>;
 }

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
+import { INSERT_LIFE_S } from '../clickhouse/epochs.ts';
 import { checkServer } from '../clickhouse/server.ts';
 import type { Shards } from '../config/values.ts';
 import { TallyError } from '../errors.ts';
@@ -80,26 +81,35 @@ export interface Takeover {
 export async function runJob(o: RunOptions, stop: StopSignal): Promise<RunSummary> {
   const loaded = await loadJob(o.job, o.contracts);
   for (const warning of loaded.warnings) o.warn(warning);
-  const { topics, retention } = await lookAtLog(loaded, o);
+  const names = loaded.plan.sources.map(({ topic }) => topic),
+    topics = await partitionCounts(names, o);
   const shards = chooseShards(o, loaded.plan, topics),
-    hop = await openHop(o, loaded, shards.count);
+    hop = await openHop(o, loaded, shards.count),
+    watch = await watchSnapshots(o, [...names, ...(hop?.topics ?? [])]);
   const data = await openData(o.data);
   try {
     o.observer.begins(loaded.plan.job, jobDir(o.data, loaded.plan.job));
-    return await runIn(new Run(data, o, loaded, { topics, hop }, shards, stop, new SnapshotWatch(retention, nowMs(), o.warn)), stop);
+    return await runIn(new Run(data, o, loaded, { topics, hop }, shards, stop, watch), stop);
   } finally {
     await data.close();
   }
 }
 
-/** The partitions of each topic, and how long the log keeps a record. */
-async function lookAtLog(loaded: LoadedJob, o: RunOptions): Promise<{ topics: Record<string, number>; retention: number }> {
-  const names = loaded.plan.sources.map(({ topic }) => topic),
-    kafka = isKafkaUrl(o.log) ? await openKafkaLog(o.log, names, o.kafka.security) : undefined,
-    log = kafka ?? openLog(o.log);
+async function partitionCounts(names: readonly string[], o: RunOptions): Promise<Record<string, number>> {
+  const log = isKafkaUrl(o.log) ? await openKafkaLog(o.log, names, o.kafka.security) : openLog(o.log);
   try {
-    const retention = kafka === undefined || o.snapshots === undefined ? Infinity : await retentionMs(kafka, names);
-    return { topics: Object.fromEntries(names.map((topic) => [topic, log.partitions(topic)])), retention };
+    return Object.fromEntries(names.map((topic) => [topic, log.partitions(topic)]));
+  } finally {
+    await log.close();
+  }
+}
+
+/** `topics`: all that a lost shard would be read from again. */
+async function watchSnapshots(o: RunOptions, topics: readonly string[]): Promise<SnapshotWatch> {
+  if (o.snapshots === undefined || !isKafkaUrl(o.log)) return new SnapshotWatch(Infinity, nowMs(), o.warn);
+  const log = await openKafkaLog(o.log, topics, o.kafka.security);
+  try {
+    return new SnapshotWatch(await retentionMs(log, topics), nowMs(), o.warn);
   } finally {
     await log.close();
   }
@@ -194,6 +204,10 @@ class Run {
     if (o.clickhouse !== undefined) {
       this.tables = await this.connected();
       await checkServer(this.tables.endpoint);
+      if (o.takeover.settleMs < INSERT_LIFE_S * 1000)
+        o.warn(
+          `takeover.settle is ${o.takeover.settleMs / 1000} s, and an insert of an owner that hangs may come in up to ${INSERT_LIFE_S} s after it began: what comes in later than the one is not taken away after a take-over. Set it to ${INSERT_LIFE_S}s or more.`,
+        );
       this.ownership = this.own(this.tables);
       for (const shard of slices.owned) await this.ownership.prepare(shard, false);
     }

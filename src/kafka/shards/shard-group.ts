@@ -69,6 +69,8 @@ const HEARTBEATS = 6,
   /** How often is looked whether a heartbeat is due, or a release there. */
   LOOK_MS = 150,
   JOIN_MS = 8000,
+  /** A broker's first group takes seconds: its topic of offsets is made for it. */
+  TROUBLE_MS = 6000,
   LEAVE_MS = 5000,
   BACKOFF = { firstMs: 200, mostMs: 5000 };
 
@@ -206,18 +208,20 @@ class Member implements ShardGroup {
     return monotonicMs() - this.#confirmedMs < this.#o.sessionMs / 2;
   }
 
-  /** Joins again whenever it was thrown out, until it leaves. What keeps it from joining at first is for `onOut`. */
+  /** Joins again whenever it was thrown out, until it leaves. What keeps it from joining at first, and does not heal, is for `onOut`. */
   async #stayIn(onIn: () => void, onOut: (fault: TallyError) => void): Promise<void> {
     const { group } = this.#o,
-      attempt = attemptOf(this.#o, `Joining group '${group}'`);
+      attempt = attemptOf(this.#o, `Joining group '${group}'`),
+      patientTo = monotonicMs() + TROUBLE_MS;
     for (let tries = 1; !this.#hasLeft; tries++) {
       const joinsBefore = this.#joins,
         crash = await this.#consume(onIn);
       if (crash === undefined) return;
       this.#confirmedMs = Number.NEGATIVE_INFINITY;
-      const fault = lastFault(libraryFault(crash, attempt), attempt);
-      if (!this.#isIn) return onOut(fault);
-      this.#o.onTrouble(fault.message);
+      const trouble = libraryFault(crash, attempt),
+        fault = lastFault(trouble, attempt);
+      if (!this.#isIn && (trouble === fault || monotonicMs() > patientTo)) return onOut(fault);
+      if (this.#isIn) this.#o.onTrouble(fault.message);
       if (this.#joins > joinsBefore) tries = 1;
       await this.#pause.sleep(backoffMs(BACKOFF, tries));
     }

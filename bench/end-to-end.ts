@@ -17,6 +17,7 @@ import { engineDir } from '../src/run/places.ts';
 import { startAcknowledging } from './acknowledging.ts';
 import { bytesUnder, inScratch, JOB, makeLog } from './data.ts';
 import type { MadeLog } from './data.ts';
+import { builtMain } from './product.ts';
 import { percentile, print, row } from './table.ts';
 import type { Row } from './table.ts';
 
@@ -72,7 +73,7 @@ export function runOnce(log: string, url?: string, watch?: (data: string) => Pro
   return inScratch('run', async (dir) => {
     const data = path.join(dir, 'data');
     const words = ['run', JOB, '--log', log, '--data', data, '--shards', '1', '--until-end', '--json'];
-    const child = spawn(process.execPath, [here('../src/cli/main.ts'), ...words, ...(url === undefined ? [] : ['--clickhouse', url])], {
+    const child = spawn(process.execPath, [builtMain(), ...words, ...(url === undefined ? [] : ['--clickhouse', url])], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let out = '',

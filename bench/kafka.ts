@@ -37,9 +37,10 @@ interface Counted {
 }
 /** In a process of its own, up to the topics' ends. */
 async function kafkajs(url: string, records: number): Promise<Counted> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL('kafkajs-count.ts', import.meta.url)), url, String(records)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const file = fileURLToPath(new URL('kafkajs-count.ts', import.meta.url)),
+    child = spawn(process.execPath, [file, url, String(records), ...TOPICS], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
   let out = '';
   child.stdout.on('data', (b: Buffer) => (out += b.toString()));
   const [code] = (await once(child, 'close')) as [number];

@@ -1,8 +1,7 @@
-/** kafkajs that counts the records of the ads topics and does nothing else: `node bench/kafkajs-count.ts kafka://host:port RECORDS`. */
+/** kafkajs that counts the records of the ads topics and does nothing else: `node bench/kafkajs-count.ts kafka://host:port RECORDS TOPIC...`. */
 import kafkajs from 'kafkajs';
 import { decompressFrameSync } from 'lz4-napi';
 import { monotonicMs, randomHex } from '../src/clock.ts';
-import { TOPICS } from './data.ts';
 
 const { CompressionCodecs, CompressionTypes, Kafka, logLevel } = kafkajs;
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
@@ -10,13 +9,13 @@ CompressionCodecs[CompressionTypes.LZ4] = () => ({
   decompress: (bytes: Buffer) => Promise.resolve(decompressFrameSync(bytes)),
 });
 
-const [url, wanted] = [process.argv[2]!, Number(process.argv[3])];
+const [url, wanted, topics] = [process.argv[2]!, Number(process.argv[3]), process.argv.slice(4)];
 const kafka = new Kafka({ clientId: 'count', brokers: [url.replace('kafka://', '')], logLevel: logLevel.NOTHING });
 const consumer = kafka.consumer({ groupId: `count-${randomHex(4)}`, maxBytes: 10 << 20, maxBytesPerPartition: 4 << 20 });
 const began = monotonicMs();
 let records = 0;
 await consumer.connect();
-await consumer.subscribe({ topics: [...TOPICS], fromBeginning: true });
+await consumer.subscribe({ topics, fromBeginning: true });
 await new Promise<void>((resolve) => {
   void consumer.run({
     autoCommit: false,

@@ -38,6 +38,13 @@ function countedSoFar(data: string): number {
   }
 }
 
+/** So far: of all that the machine's cores could have given, what its host gave to others. Linux says it; null elsewhere. */
+function stolenSoFar(): { readonly stolen: number; readonly all: number } | null {
+  if (process.platform !== 'linux') return null;
+  const ticks = fs.readFileSync('/proc/stat', 'latin1').split('\n')[0]!.trim().split(/\s+/).slice(1, 9).map(Number);
+  return { stolen: ticks[7]!, all: ticks.reduce((sum, n) => sum + n, 0) };
+}
+
 const load = async (log: string, rate: number, seconds: number, seed: number): Promise<{ sent: number; lagMaxMs: number }> => {
   const words = ['--job', JOB, '--log', log, '--rate', String(rate), '--for', `${seconds}s`, '--seed', String(seed), '--malformed', '0'];
   return JSON.parse(await must('generate', ...words, '--json')) as { sent: number; lagMaxMs: number };
@@ -75,9 +82,11 @@ async function measure(log: string, data: string, quick: boolean, given: number 
       rate = given ?? Math.round(most! / 2),
       calm = monotonicMs();
     await probe.seenAfter(calm, STARTED_MS, check);
-    const from = monotonicMs() + WARM_S * 1000,
+    const host = stolenSoFar(),
+      from = monotonicMs() + WARM_S * 1000,
       { sent, lagMaxMs } = await load(log, rate, WARM_S + (quick ? 15 : 60), 2),
       to = monotonicMs();
+    const after = stolenSoFar();
     await probe.finish(STARTED_MS, check);
     await run.stop();
     const took = probe.seen.filter((s) => s.dueMs >= from && s.dueMs < to).map((s) => s.tookMs),
@@ -89,6 +98,17 @@ async function measure(log: string, data: string, quick: boolean, given: number 
       row(stage, '95 %', percentile(took, 0.95), null, 'ms'),
       row(stage, `99 %, beside ${FLUSHES} flush intervals`, percentile(took, 0.99), FLUSHES * FLUSH_MS, 'ms'),
       row(stage, 'the most that the load itself was late', lagMaxMs, null, 'ms'),
+      ...(host === null || after === null
+        ? []
+        : [
+            row(
+              stage,
+              'what the host took of the cores meanwhile',
+              (100 * (after.stolen - host.stolen)) / (after.all - host.all),
+              null,
+              '%',
+            ),
+          ]),
     ];
   } finally {
     await run.stop('SIGKILL');

@@ -90,8 +90,8 @@ async function measure(log: string, data: string, quick: boolean, given: number 
     await probe.finish(STARTED_MS, check);
     await run.stop();
     const took = probe.seen.filter((s) => s.dueMs >= from && s.dueMs < to).map((s) => s.tookMs),
-      stage = `Kafka to SQL, ${rate.toLocaleString('en')} records/s`,
-      among = `${took.length} probes among ${sent.toLocaleString('en')} records`;
+      stage = 'Kafka to SQL',
+      among = `${took.length} probes among ${sent.toLocaleString('en')} records, ${rate.toLocaleString('en')} a second`;
     return [
       ...(most === undefined ? [] : [row(stage, 'what load, broker, run and engine carry together', most, null, 'records/s')]),
       row(stage, `due to visible in SQL, median of ${among}`, percentile(took, 0.5), null, 'ms'),

@@ -213,16 +213,19 @@ describe.skipIf(kafkaMissing !== undefined)('a job that is repartitioned', { tim
   });
 
   it('warns of a snapshot that is older than half of what the internal topic keeps', async () => {
-    const place = await begin();
+    const place = await begin(),
+      engine = await startEngine({ dir: place.path('engine') }),
+      { username, password, database } = engine.admin,
+      url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
     await send(sales(0, 50));
-    await count(place, 'w', '--shards', '2');
+    await count(place, 'w', '--shards', '2', '--clickhouse', url);
     // All of its settings are said again: those that are not go back to the broker's.
     const said = { 'retention.ms': '4000', 'cleanup.policy': 'delete', 'message.timestamp.type': 'LogAppendTime' },
       configEntries = Object.entries(said).map(([name, value]) => ({ name, value }));
     await kafka.admin((admin) =>
       admin.alterConfigs({ validateOnly: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: HOP, configEntries }] }),
     );
-    const run = place.start(words(place, 'w', '--shards', '2', '--snapshots', place.path('copies')));
+    const run = place.start(words(place, 'w', '--shards', '2', '--clickhouse', url, '--snapshots', place.path('copies')));
     await until(
       () => run.stderr().includes('more than half of the 4 s that the log keeps'),
       () => `nothing is said: ${run.stderr()}`,
@@ -230,6 +233,7 @@ describe.skipIf(kafkaMissing !== undefined)('a job that is repartitioned', { tim
     );
     run.child.kill('SIGTERM');
     expect((await run.done).status, run.stderr()).toBe(0);
+    await engine.stop();
   });
 
   it('refuses a log on disk, unless there is one shard and nothing to send', async () => {

@@ -42,7 +42,7 @@ test('without anything given every setting has its default, and those are the bo
   expect(config.commit.events).toBe(1_000_000);
   expect(loopBounds(config)).toEqual({
     commitMs: 2000,
-    caughtUpMs: 200,
+    caughtUpMs: 250,
     provisionalMs: 10_000,
     quarantineBytesMax: 64 * 2 ** 20,
     touchedBytesMax: 192 * 2 ** 20,
@@ -58,7 +58,7 @@ test('a flag wins over the environment, the environment over the file, the file 
   expect(config).toMatchObject({
     shards: { count: 3, owned: null, isGroup: false },
     data: '/environment',
-    commit: { events: 5, behind: 3000, caughtUp: 200, provisional: 10_000 },
+    commit: { events: 5, behind: 3000, caughtUp: 250, provisional: 10_000 },
   });
   expect(['shards', 'data', 'commit.behind', 'commit.caughtUp'].map((name) => origins.get(name))).toEqual([
     { kind: 'flag', where: '--shards' },

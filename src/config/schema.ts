@@ -39,7 +39,7 @@ const commit = group({
     1_000_000,
   ),
   behind: span({ help: 'while behind, a commit is due after this time even when few records came' }, '10ms', '10m', '2s'),
-  caughtUp: span({ help: 'caught up, what came in is committed and sent this soon' }, '10ms', '10m', '200ms'),
+  caughtUp: span({ help: 'caught up, what came in is committed and sent this soon' }, '10ms', '10m', '250ms'),
   provisional: span({ help: 'while behind, rows of open windows may wait this long to be written' }, '10ms', '1h', '10s'),
 });
 

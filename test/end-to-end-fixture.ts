@@ -8,6 +8,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'vitest';
+import type { Engine } from '../src/clickhouse/engine.ts';
 import { keyOf } from '../src/log/line-key.ts';
 import { SEGMENT_BYTES, TopicWriter } from '../src/log/writer.ts';
 
@@ -89,6 +90,11 @@ export class Place {
 
   write(name: string, text: string): void {
     writeFileSync(this.path(name), text);
+  }
+
+  /** From now on the job finds its shards by the id, over a hop. */
+  repartition(): void {
+    writeFileSync(this.job, readFileSync(this.job, 'utf8').replace('.dedupe(', ".repartition({ by: 'id' })\n  .dedupe("));
   }
 
   copy(from: string, to: string): void {
@@ -256,6 +262,11 @@ export async function until(holds: () => boolean | Promise<boolean>, what: () =>
   for (const end = performance.now() + ms; performance.now() < end; await new Promise((resolve) => setTimeout(resolve, 50)))
     if (await holds()) return;
   expect.fail(what());
+}
+
+/** As `--clickhouse` takes it, for a user who may do everything. */
+export function urlOf({ url, admin }: Engine, database: string = admin.database): string {
+  return `${url.replace('://', `://${admin.username}:${encodeURIComponent(admin.password)}@`)}/${database}`;
 }
 
 /** What a run last said of itself; undefined before it has said anything. */

@@ -2,15 +2,14 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
-import { Place, sales, told } from './end-to-end-fixture.ts';
+import { Place, sales, told, urlOf } from './end-to-end-fixture.ts';
 import type { Done } from './end-to-end-fixture.ts';
 
 let place: Place, engine: Engine, url: string;
 beforeAll(async () => {
   place = new Place();
   engine = await startEngine({ dir: place.path('engine') });
-  const { username, password, database } = engine.admin;
-  url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
+  url = urlOf(engine);
 });
 afterAll(async () => {
   await engine?.stop();

@@ -8,7 +8,7 @@ import { ConfigResourceTypes } from 'kafkajs';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import { openProducer } from '../src/kafka/produce/producer.ts';
 import { KafkaTopicWriter } from '../src/kafka/produce/topic-writer.ts';
-import { Place, sales, statusOf, told, until } from './end-to-end-fixture.ts';
+import { Place, sales, statusOf, told, until, urlOf } from './end-to-end-fixture.ts';
 import type { Line, Summary } from './end-to-end-fixture.ts';
 import { kafkaMissing, startKafka } from './kafka-fixture.ts';
 import type { KafkaCluster } from './kafka-fixture.ts';
@@ -32,7 +32,7 @@ describe.skipIf(kafkaMissing !== undefined)('a job that is repartitioned', { tim
   async function begin(): Promise<Place> {
     const place = new Place();
     places.push(place);
-    writeFileSync(place.job, readFileSync(place.job, 'utf8').replace('.dedupe(', ".repartition({ by: 'id' })\n  .dedupe("));
+    place.repartition();
     await kafka.admin(async (admin) => {
       const there = (await admin.listTopics()).filter((topic) => topic === 'sales' || topic === HOP);
       if (there.length > 0) await admin.deleteTopics({ topics: there });
@@ -135,10 +135,9 @@ describe.skipIf(kafkaMissing !== undefined)('a job that is repartitioned', { tim
 
   it('is read by several processes, each of which sends its part of the source to all of them', async () => {
     const place = await begin(),
-      engine = await startEngine({ dir: place.path('engine') });
+      engine = await startEngine({ dir: place.path('engine') }),
+      url = urlOf(engine);
     try {
-      const { username, password, database } = engine.admin,
-        url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
       await send(sales(0, 1000));
       const [a, b] = await Promise.all([
         count(place, 'a', '--shards', '0-1/4', '--clickhouse', url),
@@ -215,25 +214,27 @@ describe.skipIf(kafkaMissing !== undefined)('a job that is repartitioned', { tim
   it('warns of a snapshot that is older than half of what the internal topic keeps', async () => {
     const place = await begin(),
       engine = await startEngine({ dir: place.path('engine') }),
-      { username, password, database } = engine.admin,
-      url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
-    await send(sales(0, 50));
-    await count(place, 'w', '--shards', '2', '--clickhouse', url);
-    // All of its settings are said again: those that are not go back to the broker's.
-    const said = { 'retention.ms': '4000', 'cleanup.policy': 'delete', 'message.timestamp.type': 'LogAppendTime' },
-      configEntries = Object.entries(said).map(([name, value]) => ({ name, value }));
-    await kafka.admin((admin) =>
-      admin.alterConfigs({ validateOnly: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: HOP, configEntries }] }),
-    );
-    const run = place.start(words(place, 'w', '--shards', '2', '--clickhouse', url, '--snapshots', place.path('copies')));
-    await until(
-      () => run.stderr().includes('more than half of the 4 s that the log keeps'),
-      () => `nothing is said: ${run.stderr()}`,
-      30_000,
-    );
-    run.child.kill('SIGTERM');
-    expect((await run.done).status, run.stderr()).toBe(0);
-    await engine.stop();
+      url = urlOf(engine);
+    try {
+      await send(sales(0, 50));
+      await count(place, 'w', '--shards', '2', '--clickhouse', url);
+      // All of its settings are said again: those that are not go back to the broker's.
+      const said = { 'retention.ms': '4000', 'cleanup.policy': 'delete', 'message.timestamp.type': 'LogAppendTime' },
+        configEntries = Object.entries(said).map(([name, value]) => ({ name, value }));
+      await kafka.admin((admin) =>
+        admin.alterConfigs({ validateOnly: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: HOP, configEntries }] }),
+      );
+      const run = place.start(words(place, 'w', '--shards', '2', '--clickhouse', url, '--snapshots', place.path('copies')));
+      await until(
+        () => run.stderr().includes('more than half of the 4 s that the log keeps'),
+        () => `nothing is said: ${run.stderr()}`,
+        30_000,
+      );
+      run.child.kill('SIGTERM');
+      expect((await run.done).status, run.stderr()).toBe(0);
+    } finally {
+      await engine.stop();
+    }
   });
 
   it('refuses a log on disk, unless there is one shard and nothing to send', async () => {

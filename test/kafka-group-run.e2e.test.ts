@@ -3,13 +3,13 @@
  * session and goes on, one loses its disk. Records come all the while, and late ones among them; the recount at the end finds all of it exact.
  * Once more with a job that is repartitioned: then whoever has a shard also sends a part of the source on to all the others.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeClient, rows } from '../src/clickhouse/client.ts';
 import type { Client } from '../src/clickhouse/client.ts';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
-import { Place, sales, statusOf, told, until } from './end-to-end-fixture.ts';
+import { Place, sales, statusOf, told, until, urlOf } from './end-to-end-fixture.ts';
 import type { Running } from './end-to-end-fixture.ts';
 import { kafkaMissing, startKafka } from './kafka-fixture.ts';
 import type { KafkaCluster } from './kafka-fixture.ts';
@@ -18,19 +18,18 @@ import { Copy } from './kafka-produce.ts';
 const SHARDS = 4;
 
 const KINDS = [
-  { kind: 'a job whose producers key it', repartition: '' },
-  { kind: 'a job that is repartitioned', repartition: ".repartition({ by: 'id' })\n  " },
+  { kind: 'a job whose producers key it', isRepartitioned: false },
+  { kind: 'a job that is repartitioned', isRepartitioned: true },
 ];
 
-describe.skipIf(kafkaMissing !== undefined).each(KINDS)('shards in a group: $kind', { timeout: 400_000 }, ({ repartition }) => {
+describe.skipIf(kafkaMissing !== undefined).each(KINDS)('shards in a group: $kind', { timeout: 400_000 }, ({ isRepartitioned }) => {
   let kafka: KafkaCluster, engine: Engine, client: Client, place: Place, copy: Copy, url: string;
   const runs: Running[] = [];
   beforeAll(async () => {
     place = new Place();
-    writeFileSync(place.job, readFileSync(place.job, 'utf8').replace('.dedupe(', `${repartition}.dedupe(`));
+    if (isRepartitioned) place.repartition();
     [kafka, engine] = await Promise.all([startKafka({}), startEngine({ dir: place.path('engine') })]);
-    const { username, password, database } = engine.admin;
-    url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
+    url = urlOf(engine);
     client = makeClient(engine.admin);
     await kafka.createTopic('sales', SHARDS);
     copy = new Copy(place.log, kafka.brokers[0]!.plainPort, SHARDS);

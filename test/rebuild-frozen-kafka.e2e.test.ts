@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
 import { openLog } from '../src/log/segments.ts';
-import { Place, sales, told } from './end-to-end-fixture.ts';
+import { Place, sales, told, urlOf } from './end-to-end-fixture.ts';
 import type { Done } from './end-to-end-fixture.ts';
 import { kafkaMissing, startKafka } from './kafka-fixture.ts';
 import type { KafkaCluster } from './kafka-fixture.ts';
@@ -32,9 +32,8 @@ describe.skipIf(kafkaMissing !== undefined)('a lost shard of a job on Kafka', { 
     for (const partition of [0, 1]) await copyPartition(log, producer, 'sales', partition, 0);
     log.close();
     producer.close();
-    const { username, password } = engine.admin,
-      url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/ads`;
-    const words = [place.job, '--contracts', place.contracts, '--log', kafka.url(), '--data', 'k', '--clickhouse', url],
+    const url = urlOf(engine, 'ads'),
+      words = [place.job, '--contracts', place.contracts, '--log', kafka.url(), '--data', 'k', '--clickhouse', url],
       settings = ['--config', place.path('tally.json')];
     place.write('tally.json', JSON.stringify({ takeover: { settle: '1s' } }));
     const run = (...more: string[]): Promise<Done> =>

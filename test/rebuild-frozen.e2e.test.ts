@@ -8,7 +8,7 @@ import { command, makeClient, rows } from '../src/clickhouse/client.ts';
 import type { Client } from '../src/clickhouse/client.ts';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
-import { Place, sale, sales, told, until } from './end-to-end-fixture.ts';
+import { Place, sale, sales, told, until, urlOf } from './end-to-end-fixture.ts';
 import type { Done } from './end-to-end-fixture.ts';
 
 /** The log begins after a day then; the next midnight in Berlin after the highest time of its first 1000 records, an hour and 5 minutes. */
@@ -25,11 +25,10 @@ afterAll(async () => {
   await engines.remove();
 });
 beforeEach(async () => {
-  const { username, password } = engine.admin,
-    database = `d${++databases}`;
+  const database = `d${++databases}`;
   place = new Place();
   place.write('tally.json', JSON.stringify({ takeover: { settle: '1s' } }));
-  url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
+  url = urlOf(engine, database);
   client = makeClient({ ...engine.admin, database });
 });
 afterEach(async () => {

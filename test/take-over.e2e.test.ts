@@ -8,7 +8,7 @@ import { makeClient, command, rows } from '../src/clickhouse/client.ts';
 import type { Client } from '../src/clickhouse/client.ts';
 import { startEngine } from '../src/clickhouse/engine.ts';
 import type { Engine } from '../src/clickhouse/engine.ts';
-import { Place, sales, statusOf, told, until } from './end-to-end-fixture.ts';
+import { Place, sales, statusOf, told, until, urlOf } from './end-to-end-fixture.ts';
 import type { Done, Running } from './end-to-end-fixture.ts';
 
 const EPOCH = 2 ** 40;
@@ -23,10 +23,9 @@ afterAll(async () => {
   await engines.remove();
 });
 beforeEach(async () => {
-  const { username, password } = engine.admin,
-    database = `d${++databases}`;
+  const database = `d${++databases}`;
   place = new Place();
-  url = `${engine.url.replace('://', `://${username}:${encodeURIComponent(password)}@`)}/${database}`;
+  url = urlOf(engine, database);
   client = makeClient({ ...engine.admin, database });
 });
 afterEach(async () => {

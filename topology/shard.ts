@@ -11,7 +11,7 @@ import { Dedup } from './dedup/dedup.ts';
 import type { Parcel, Piece } from './parcel.ts';
 import type { Plan } from './plan.ts';
 import { decodePosition, encodePosition, FIRST_VERSION, freshPosition, nextWatermark, POSITION_KEY } from './position.ts';
-import type { Finality, HopPlace, PartitionPosition, Position } from './position.ts';
+import type { Finality, HopPlace, HopPosition, PartitionPosition, Position } from './position.ts';
 import { Windows } from './window/windows.ts';
 import { insertTarget, PROGRESS } from './write/layout.ts';
 import { Quarantine } from './write/quarantine.ts';
@@ -38,12 +38,7 @@ export interface ShardOptions {
   readonly frozenTo?: number;
   readonly memoryBytesMax?: number;
 }
-export interface ReadTo {
-  readonly topic: string;
-  readonly partition: number;
-  readonly offset: number;
-  readonly leaderEpoch: number;
-}
+export type ReadTo = Readonly<Pick<HopPosition, 'topic' | 'partition' | 'offset' | 'leaderEpoch'>>;
 export interface CommitOrder extends Finality {
   readonly nowMs: number;
   /** Open windows' changed rows are written too. */
@@ -187,9 +182,15 @@ export class Shard {
   readTo(): readonly ReadTo[] {
     const { partitions, hops } = this.position,
       { shard, shards } = this.o;
-    if (hops.length === 0) return partitions;
-    const slice = partitions.filter(({ partition, heard }) => partition % shards === shard && heard !== undefined);
-    return [...hops, ...slice.map(({ topic, partition, heard }) => ({ topic, partition, offset: heard!, leaderEpoch: -1 }))];
+    const read = (hops.length > 0 ? hops : partitions).map(({ topic, partition, offset, leaderEpoch }) => ({
+      topic,
+      partition,
+      offset,
+      leaderEpoch,
+    }));
+    for (const { topic, partition, heard } of partitions)
+      if (heard !== undefined && partition % shards === shard) read.push({ topic, partition, offset: heard, leaderEpoch: -1 });
+    return read;
   }
 
   /**

@@ -12,7 +12,7 @@ import { command, identifier, literal, rows } from './client.ts';
 import type { Client } from './client.ts';
 import { TIMEOUT } from './error-codes.ts';
 import { closeFrozen } from './frozen.ts';
-import { INSERT_SETTINGS } from './server.ts';
+import { INSERT_S, INSERT_SETTINGS } from './server.ts';
 
 export interface ShardName {
   readonly job: string;
@@ -40,14 +40,11 @@ const SETTINGS = { async_insert, insert_deduplicate, distributed_foreground_inse
 
 const isOf = ({ job, generation, shard }: ShardName): string => `job = ${literal(job)} AND generation = ${generation} AND shard = ${shard}`;
 
-/** So long after it began, an insert still comes in; its sender has given it up by then. */
-export const INSERT_LIFE_S = 60;
-
 /**
  * A condition of an insert: it fails when the shard has been claimed for a later epoch. That is asked once, as it begins; so it fails too when
  * its rows come long after that, of an owner that hung in the middle. Measured: no limit on a query's time ends one whose body is awaited.
  */
-export const fence = (name: ShardName, epoch: number, lifeS: number = INSERT_LIFE_S): string =>
+export const fence = (name: ShardName, epoch: number, lifeS: number = INSERT_S): string =>
   `throwIf(${epoch} < (SELECT max(epoch) FROM ${EPOCHS.name} WHERE ${isOf(name)}), 'the shard was taken over') = 0 ` +
   `AND throwIf(dateDiff('second', now(), nowInBlock()) >= ${lifeS}, 'its rows came too late', ${TIMEOUT}::Int16) = 0`;
 

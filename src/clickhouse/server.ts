@@ -11,6 +11,9 @@ import type { Client } from './client.ts';
 import type { Endpoint } from './engine.ts';
 import { askFault, codeOf, isDenied, messageOf, stopFault, tlsTrouble, verdictOf } from './faults.ts';
 
+/** An insert is waited for this long; under a fence it does not come in after it either. */
+export const INSERT_S = 60;
+
 /** What every insert is sent with, and what must be in effect. */
 export const INSERT_SETTINGS = {
   // Acknowledged is written: nothing waits in a buffer.

@@ -8,7 +8,7 @@ import { backoffMs } from '../pause.ts';
 import { literal, makeClient, rows as askRows } from './client.ts';
 import type { Endpoint } from './engine.ts';
 import { isAuthentication, stopFault, troubleOf, verdictOf } from './faults.ts';
-import { INSERT_SETTINGS } from './server.ts';
+import { INSERT_S, INSERT_SETTINGS } from './server.ts';
 import { currentPassword } from './secrets.ts';
 import { Wire } from './wire.ts';
 
@@ -48,7 +48,7 @@ export class Sink {
   }
 
   private connect(endpoint: Endpoint): Wire {
-    return new Wire(endpoint, { connections: CONNECTIONS, requestMs: this.o.requestMs ?? 60_000 });
+    return new Wire(endpoint, { connections: CONNECTIONS, requestMs: this.o.requestMs ?? INSERT_S * 1000 });
   }
 
   /** The tables are at another place now, or at the same one again: whoever waits tries at once. */

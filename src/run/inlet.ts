@@ -79,8 +79,7 @@ export class Inlet {
 
   /** What the state holds from now on: for a log that wants to know. */
   committed(readTo: readonly ReadTo[]): void {
-    const plain = ({ topic, partition, offset, leaderEpoch }: ReadTo): ReadTo => ({ topic, partition, offset, leaderEpoch });
-    this.tell({ kind: 'committed', readTo: readTo.map(plain) });
+    this.tell({ kind: 'committed', readTo });
   }
 
   async close(): Promise<void> {

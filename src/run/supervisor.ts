@@ -4,8 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { monotonicMs, nowMs, randomUint32 } from '../clock.ts';
-import { INSERT_LIFE_S } from '../clickhouse/epochs.ts';
-import { checkServer } from '../clickhouse/server.ts';
+import { checkServer, INSERT_S } from '../clickhouse/server.ts';
 import type { Shards } from '../config/values.ts';
 import { TallyError } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
@@ -204,9 +203,9 @@ class Run {
     if (o.clickhouse !== undefined) {
       this.tables = await this.connected();
       await checkServer(this.tables.endpoint);
-      if (o.takeover.settleMs < INSERT_LIFE_S * 1000)
+      if (o.takeover.settleMs < INSERT_S * 1000)
         o.warn(
-          `takeover.settle is ${o.takeover.settleMs / 1000} s, and an insert of an owner that hangs may come in up to ${INSERT_LIFE_S} s after it began: what comes in later than the one is not taken away after a take-over. Set it to ${INSERT_LIFE_S}s or more.`,
+          `takeover.settle is ${o.takeover.settleMs / 1000} s, and an insert of an owner that hangs may come in up to ${INSERT_S} s after it began: what comes in later than the one is not taken away after a take-over. Set it to ${INSERT_S}s or more.`,
         );
       this.ownership = this.own(this.tables);
       for (const shard of slices.owned) await this.ownership.prepare(shard, false);

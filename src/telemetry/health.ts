@@ -77,12 +77,12 @@ export class Health implements RunObserver {
       starting: 'state is being opened',
       opened: 'tables are being fitted',
       fits: 'no status yet',
-      running: '',
+      running: 'the state of shards is lost',
       stopping: 'stopping',
     };
     const ok = this.phase === 'running' && this.lostShards.length === 0;
     if (ok) return { ok, status: 'ready' };
-    return { ok, status: 'not ready', why: why[this.phase] || 'the state of shards is lost', lost_shards: this.lostShards };
+    return { ok, status: 'not ready', why: why[this.phase], lost_shards: this.lostShards };
   }
 
   /** A stop that came early is not taken back. */

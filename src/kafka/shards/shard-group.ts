@@ -220,7 +220,7 @@ class Member implements ShardGroup {
       this.#confirmedMs = Number.NEGATIVE_INFINITY;
       const trouble = libraryFault(crash, attempt),
         fault = lastFault(trouble, attempt);
-      if (!this.#isIn && (trouble === fault || monotonicMs() > patientTo)) return onOut(fault);
+      if (!this.#isIn && (trouble instanceof TallyError || monotonicMs() > patientTo)) return onOut(fault);
       if (this.#isIn) this.#o.onTrouble(fault.message);
       if (this.#joins > joinsBefore) tries = 1;
       await this.#pause.sleep(backoffMs(BACKOFF, tries));

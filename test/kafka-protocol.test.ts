@@ -361,3 +361,27 @@ test('a prefetched batch that nobody looked at is given up when the log lost it;
   expect(queue.fetchOffset).toBe(1);
   expect(decoded(queue.peek()!.bytes).map(({ value }) => value)).toEqual(['kept']);
 });
+
+test('buffers of answers are used again; what is kept for later goes before the bound is passed', () => {
+  const total = 8 << 20,
+    memory = new FetchMemory(total, () => {}),
+    small = memory.take(5000);
+  expect(small.length).toBe(5000);
+  memory.give(small);
+  for (const bytes of [20_000, 90_000, 300_000, 700_000, 1 << 20]) {
+    const first = memory.take(bytes);
+    expect(first.length).toBeGreaterThanOrEqual(bytes);
+    expect(first.length).toBeLessThan(2 * bytes + 2);
+    expect(memory.heldBytes).toBe(first.length);
+    memory.give(first);
+    expect(memory.take(bytes - 1)).toBe(first);
+    memory.give(first);
+    expect(memory.heldBytes).toBe(0);
+  }
+  // An answer larger than any that is asked for: what waits to be used again makes room for it, and is made anew later.
+  const kept = memory.take(1 << 20);
+  memory.give(kept);
+  const huge = memory.take(total);
+  expect(huge.length).toBe(total);
+  expect(memory.take(1 << 20)).not.toBe(kept);
+});

@@ -1,11 +1,13 @@
 /**
  * Identities of one hour in the order in which they came, each found by its place. Those from `first` on are in memory, in chunks: growing
- * copies a chunk at most, and the oldest chunk can be let go alone. Those before it stand in the store only.
+ * copies a chunk at most, and the oldest chunk can be let go alone. Those before it stand in the store only. Some chunks that were let go wait
+ * to be used again: memory that was touched before is cheaper, and each array that is dropped brings the collector's next round nearer.
  */
 import { CONFLICT, DUPLICATE, FRESH } from '../batch.ts';
 import { ENTRY_WORDS } from './entries.ts';
 
-const ENTRIES_LEAST = 64;
+const ENTRIES_LEAST = 64,
+  SPARE_MAX = 16;
 
 export class Arrivals {
   /** Place of the first in memory, and the place that the next one gets. */
@@ -13,12 +15,15 @@ export class Arrivals {
   end: number;
   bytes = 0;
   readonly #shift: number;
+  /** Full chunks of nobody. */
+  readonly #spare: Uint32Array[];
   /** The first holds the places from `first` on; all but the last are full. */
   readonly #chunks: Uint32Array[] = [];
 
-  constructor(from: number, chunkBits: number) {
+  constructor(from: number, chunkBits: number, spare: Uint32Array[] = []) {
     this.first = this.end = from;
     this.#shift = chunkBits;
+    this.#spare = spare;
   }
 
   /** Gives the place where it stands now. */
@@ -73,7 +78,9 @@ export class Arrivals {
   drop(place: number): boolean {
     const to = Math.min(this.end, this.first + (1 << this.#shift));
     if (this.#chunks.length === 0 || to > place) return false;
-    this.bytes -= this.#chunks.shift()!.byteLength;
+    const chunk = this.#chunks.shift()!;
+    this.bytes -= chunk.byteLength;
+    if (chunk.length === ENTRY_WORDS << this.#shift && this.#spare.length < SPARE_MAX) this.#spare.push(chunk);
     this.first = to;
     return true;
   }
@@ -81,9 +88,8 @@ export class Arrivals {
   #grow(n: number): Uint32Array {
     const had = this.#chunks[n],
       full = 1 << this.#shift,
-      words = new Uint32Array(
-        ENTRY_WORDS * (n > 0 ? full : Math.min(full, Math.max(ENTRIES_LEAST, ((had?.length ?? 0) / ENTRY_WORDS) * 2))),
-      );
+      entries = n > 0 ? full : Math.min(full, Math.max(ENTRIES_LEAST, ((had?.length ?? 0) / ENTRY_WORDS) * 2)),
+      words = (entries === full ? this.#spare.pop() : undefined) ?? new Uint32Array(ENTRY_WORDS * entries);
     if (had !== undefined) words.set(had);
     this.bytes += words.byteLength - (had?.byteLength ?? 0);
     return (this.#chunks[n] = words);

@@ -9,6 +9,9 @@ import { LANES } from './identity-hash.ts';
 import type { IdentityHash } from './identity-hash.ts';
 import { encodeEntries, identityKey, PART } from './layout.ts';
 
+/** 16 MiB. */
+const TABLE_WORDS_MAX = 4 << 20;
+
 export interface EntrySource {
   readonly words: Uint32Array;
   readonly count: number;
@@ -16,6 +19,21 @@ export interface EntrySource {
 
 export function partOf(b: number, parts: number): number {
   return Math.floor(((b >>> 0) / 4294967296) * parts);
+}
+
+/** Where an hour is dealt out: used again for the next one, unless this one was unusually large. */
+export class DealTable {
+  #words = new Uint32Array(0);
+
+  /** So many words that mean nothing yet; good until the next call. */
+  take(count: number): Uint32Array {
+    if (count > this.#words.length) {
+      const words = new Uint32Array(count);
+      if (count > TABLE_WORDS_MAX) return words;
+      this.#words = words;
+    }
+    return this.#words.subarray(0, count);
+  }
 }
 
 export class CompactionJob {
@@ -40,6 +58,7 @@ export class CompactionJob {
     sources: readonly EntrySource[],
     partEntries: number,
     hash: IdentityHash,
+    table: DealTable,
   ) {
     this.hour = hour;
     this.gen = gen;
@@ -48,7 +67,7 @@ export class CompactionJob {
     this.entries = sources.reduce((n, s) => n + s.count, 0);
     this.parts = Math.max(1, Math.ceil(this.entries / partEntries));
     this.#starts = new Uint32Array(this.parts + 1);
-    this.#words = deal(sources, this.entries, this.parts, this.#starts, hash);
+    this.#words = deal(sources, this.entries, this.#starts, hash, table.take(this.entries * (ENTRY_WORDS + 1)));
   }
 
   /** Writes parts until all are written or `bytesMax` is reached; at least one. Returns the bytes. */
@@ -69,9 +88,11 @@ export class CompactionJob {
   }
 }
 
-/** A counting sort by part. `starts` receives the bounds. */
-function deal(sources: readonly EntrySource[], entries: number, parts: number, starts: Uint32Array, hash: IdentityHash): Uint32Array {
-  const part = new Uint32Array(entries),
+/** A counting sort by part, within `table`, in which each entry has the room of its words and one more. `starts` receives the bounds. */
+function deal(sources: readonly EntrySource[], entries: number, starts: Uint32Array, hash: IdentityHash, table: Uint32Array): Uint32Array {
+  const parts = starts.length - 1,
+    out = table.subarray(0, entries * ENTRY_WORDS),
+    part = table.subarray(entries * ENTRY_WORDS),
     at = new Uint32Array(parts);
   let e = 0;
   for (const source of sources) {
@@ -92,7 +113,6 @@ function deal(sources: readonly EntrySource[], entries: number, parts: number, s
     sum += n;
   }
   starts[parts] = sum;
-  const out = new Uint32Array(entries * ENTRY_WORDS);
   e = 0;
   for (const source of sources) {
     const words = source.words;

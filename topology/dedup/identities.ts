@@ -6,7 +6,7 @@
 import type { Store, StoreBatch } from '../../state/store.ts';
 import { FRESH } from '../batch.ts';
 import { IN_PARTS } from './directory.ts';
-import { CompactionJob, partOf } from './compaction.ts';
+import { CompactionJob, DealTable, partOf } from './compaction.ts';
 import type { EntrySource } from './compaction.ts';
 import { Arrivals, compareAt } from './arrivals.ts';
 import { Entries, ENTRY_BYTES, ENTRY_WORDS, scan } from './entries.ts';
@@ -57,6 +57,8 @@ export class Identities {
   #doomed: Hour[] = [];
   #debris: Uint8Array[] = [];
   #job: CompactionJob | null = null;
+  readonly #spare: Uint32Array[] = [];
+  readonly #table = new DealTable();
   /** Events so far, and when an eviction for room was last tried. */
   #clock = 0;
   #triedAt = -Infinity;
@@ -73,7 +75,7 @@ export class Identities {
   }
 
   create(hour: number): Hour {
-    const made = new Hour(hour, new Arrivals(0, this.#tuning.chunkBits));
+    const made = new Hour(hour, new Arrivals(0, this.#tuning.chunkBits, this.#spare));
     this.hours.set(hour, made);
     return made;
   }
@@ -112,7 +114,8 @@ export class Identities {
   forget(hour: Hour): void {
     this.hours.delete(hour.hour);
     hour.gone = true;
-    hour.raw = new Arrivals(hour.raw.end, this.#tuning.chunkBits);
+    while (hour.raw.drop(Infinity));
+    hour.raw = new Arrivals(hour.raw.end, this.#tuning.chunkBits, this.#spare);
     hour.packed = null;
     this.#doomed.push(hour);
   }
@@ -232,7 +235,16 @@ export class Identities {
     this.#eachRaw(hour, visit);
     if (hour.packed !== null) visit(hour.packed.words, hour.packed.count);
     else this.#eachPart(hour, visit);
-    return new CompactionJob(hour.hour, hour.gen + 1, hour.segNext, hour.raw.end, sources, this.#tuning.partEntries, this.#hash);
+    return new CompactionJob(
+      hour.hour,
+      hour.gen + 1,
+      hour.segNext,
+      hour.raw.end,
+      sources,
+      this.#tuning.partEntries,
+      this.#hash,
+      this.#table,
+    );
   }
 
   #end(batch: StoreBatch, job: CompactionJob): void {
@@ -259,7 +271,7 @@ export class Identities {
 
   #loadRaw(hour: Hour): void {
     this.#admitLoad(hour, hour.rawCount() * ENTRY_BYTES - hour.raw.bytes);
-    const whole = new Arrivals(hour.rawFrom, this.#tuning.chunkBits);
+    const whole = new Arrivals(hour.rawFrom, this.#tuning.chunkBits, this.#spare);
     this.#eachRaw(hour, (words, count) => {
       for (let at = 0; at < count * ENTRY_WORDS; at += ENTRY_WORDS) whole.append(words, at, words[at + 4]!);
     });

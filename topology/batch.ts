@@ -10,6 +10,7 @@
  */
 import { onHeap } from './memory.ts';
 import type { Allocate } from './memory.ts';
+import type { Records } from './consume/records.ts';
 import type { Code } from './contract/model.ts';
 
 export class EventColumns {
@@ -31,9 +32,11 @@ export class EventColumns {
   /** One pair of columns per distinct field that measures of this source read (`sourceInputs(plan, source).fields`). */
   readonly lo: readonly Float64Array[];
   readonly hi: readonly Float64Array[];
+  readonly #allocate: Allocate;
 
   constructor(capacity: number, inputs: number, allocate: Allocate = onHeap) {
     this.capacity = capacity;
+    this.#allocate = allocate;
     this.record = new Int32Array(allocate(capacity * 4));
     this.id = new Uint32Array(allocate(capacity * 16));
     this.time = new Float64Array(allocate(capacity * 8));
@@ -45,6 +48,13 @@ export class EventColumns {
     this.lo = Array.from({ length: inputs }, () => new Float64Array(allocate(capacity * 8)));
     this.hi = Array.from({ length: inputs }, () => new Float64Array(allocate(capacity * 8)));
   }
+
+  /** Makes room for keys of so many bytes in all; what stands there stays. */
+  growKeys(room: number): void {
+    const wider = new Uint8Array(this.#allocate(2 * room));
+    wider.set(this.keyBytes);
+    this.keyBytes = wider;
+  }
 }
 
 /** What the gate turned away; `record` ascending. Bounded by the slice that was scanned. */
@@ -55,10 +65,13 @@ export interface Rejection {
   readonly detail: string;
 }
 
-/** The gate of one source. `scan` looks at records[from..to): valid events go to `out` (at most out.capacity), the rest to `rejected`. */
+/** The gate of one source: looks at records[from..to); valid events go to columns, the rest to `rejected`. */
 export interface Gate {
+  /** Its own columns, which each `scan` uses again: so many events at most as they have room for. */
   readonly out: EventColumns;
-  scan(records: import('./consume/records.ts').Records, from: number, to: number, rejected: Rejection[]): EventColumns;
+  scan(records: Records, from: number, to: number, rejected: Rejection[]): EventColumns;
+  /** Events behind those that stand in `out`; there must be room for them. */
+  add(records: Records, from: number, to: number, out: EventColumns, rejected: Rejection[]): void;
 }
 
 /** What admission and dedup say of an event, one byte each. */

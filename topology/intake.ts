@@ -44,24 +44,36 @@ export class Intake {
     this.offsets = o.places.map((p) => p.offset);
   }
 
-  /** Puts one whole record batch into the parcel; records below the place's offset have been read before and are skipped. */
+  /** Puts one whole record batch into the parcel, or nothing of it; records below the place's offset have been read before and are skipped. */
   take(parcel: OpenParcel, place: number, raw: Uint8Array, lastOffset: number): void {
-    const { records, pieces } = parcel,
-      begin = records.count;
-    appendBatch(raw, records, this.o.codecs);
-    const to = records.count,
+    const { records, rejected } = parcel,
+      begin = records.count,
+      bytes = records.used,
+      events = parcel.events.count,
+      turnedAway = rejected.length;
+    try {
+      appendBatch(raw, records, this.o.codecs);
+      this.add(parcel, place, begin, lastOffset, int32At(raw, LEADER_EPOCH_AT), uint32At(raw, CRC_AT));
+    } catch (error) {
+      records.count = begin;
+      records.used = bytes;
+      parcel.events.count = events;
+      rejected.length = turnedAway;
+      throw error;
+    }
+  }
+
+  private add(parcel: OpenParcel, place: number, begin: number, lastOffset: number, leaderEpoch: number, crc: number): void {
+    const { records, pieces, rejected } = parcel,
+      to = records.count,
       offset = this.offsets[place]!,
-      gate = this.gates[this.o.places[place]!.source]!;
+      first = parcel.events.count;
     let from = begin;
     while (from < to && records.offset[from]! < offset) from++;
-    for (let at = from; at < to; at += gate.out.capacity) {
-      const events = gate.scan(records, at, Math.min(to, at + gate.out.capacity), parcel.rejected);
-      this.keyIsId?.check(events, records);
-      parcel.append(events);
-    }
+    parcel.reserve(to - from);
+    this.gates[this.o.places[place]!.source]!.add(records, from, to, parcel.events, rejected);
+    this.keyIsId?.check(parcel.events, first, records);
     this.offsets[place] = lastOffset + 1;
-    const leaderEpoch = int32At(raw, LEADER_EPOCH_AT),
-      crc = uint32At(raw, CRC_AT);
     pieces.push({ place, from, to, events: parcel.events.count, nextOffset: lastOffset + 1, leaderEpoch, crc });
   }
 

@@ -22,7 +22,7 @@ import type { FromReader, ReaderOrder, ToReader } from './messages.ts';
 import { openSegmentSource } from './segment-source.ts';
 import type { Source } from './source.ts';
 
-/** Enough that neither thread waits for the other while both work; 3 to 4 MiB each. */
+/** Enough that neither thread waits for the other while both work; 6 to 8 MiB each. */
 const PARCELS = 6;
 /** When the log has nothing new it is looked at again after this time. */
 const IDLE_MS = 25;

@@ -9,7 +9,7 @@ import { Router } from '../hop/route.ts';
 import { sourceInputs } from '../inputs.ts';
 import type { Plan } from '../plan.ts';
 import { anyValue } from './any-value.ts';
-import { finishText } from './finish-text.ts';
+import { runText } from './run-text.ts';
 import { avalanche, integerIdentity, mix, mixBytes, textIdentity, uuidWords } from './identity.ts';
 import { dateMs, isoMs } from './iso-time.ts';
 import type { Layout } from './layout.ts';
@@ -48,21 +48,25 @@ export interface GateOptions {
 /** One in so many records of the slow path is asked in which order its keys stand. */
 const LEARN_EVERY = 8;
 
-type Finish = (bytes: Uint8Array, view: DataView, record: number) => void;
+type Run = (
+  scan: Scan,
+  bytes: Uint8Array,
+  view: DataView,
+  records: Records,
+  from: number,
+  to: number,
+  most: number,
+  fence: number,
+  out: EventColumns,
+  after: ((record: number, bytes: Uint8Array, view: DataView) => void) | null,
+) => number;
+/** The slots hold the record already. */
+const TAKEN: Scan = () => true;
 
-/** How generated code writes a group key; the same for all sources. */
-const KEY_CODE = `let key = out.keyBytes, keyView = new DataView(key.buffer);
-
-function growKey(room) {
-  const larger = new Uint8Array(2 * room);
-  larger.set(key);
-  out.keyBytes = key = larger;
-  keyView = new DataView(key.buffer);
-}
-
-// A text of the group key at t: its length in LEB128, then its bytes, four at a time (the last four may overlap). Each word
+/** How generated code writes a text of a group key; the same for all sources. */
+const KEY_CODE = `// A text of the group key at t: its length in LEB128, then its bytes, four at a time (the last four may overlap). Each word
 // goes into the hash on its way: reading it again from where it was just written costs more than the copy. Returns the hash.
-function keyText(bytes, view, s, e, t, h) {
+function keyText(bytes, view, s, e, key, keyView, t, h) {
   let n = e - s, w = 0;
   h = mix(h, n, secret);
   while (n > 127) { key[t++] = (n & 127) | 128; n >>>= 7; }
@@ -108,20 +112,8 @@ const RUNTIME = {
 };
 
 /** Names that the generated code may use, and what they are. */
-function environment(
-  contract: Contract,
-  source: number,
-  hashKey: readonly [number, number],
-  out: EventColumns,
-  slots: Slots,
-): Record<string, unknown> {
+function environment(contract: Contract, source: number, hashKey: readonly [number, number], slots: Slots): Record<string, unknown> {
   const double = new Float64Array(1);
-  const inputs = Object.fromEntries(
-    out.lo.flatMap((lo, j) => [
-      [`inLo${j}`, lo],
-      [`inHi${j}`, out.hi[j]!],
-    ]),
-  );
   const known = contract.fields.map((f) => {
     const rules = f.type === 'string' || f.type === 'date' ? textRules(f) : null;
     return rules !== null && textPlan(f).known ? new KnownTexts(rules) : null;
@@ -130,10 +122,8 @@ function environment(
     k1 = hashKey[1] | 0;
   return {
     ...RUNTIME,
-    ...inputs,
     known,
     choices: contract.fields.map((f) => choiceFor(f)?.table ?? null),
-    out,
     k0,
     k1,
     start: slots.start,
@@ -142,13 +132,6 @@ function environment(
     hi: slots.hi,
     words: slots.words,
     ready: slots.ready,
-    records: out.record,
-    id: out.id,
-    time: out.time,
-    fingerprint: out.fingerprint,
-    keyHash: out.keyHash,
-    keyEnd: out.keyEnd,
-    where: out.where,
     double,
     doubleWords: new Int32Array(double.buffer),
     pair: new Float64Array(2),
@@ -164,11 +147,15 @@ function compiled(names: Readonly<Record<string, unknown>>, text: string, name: 
 }
 
 class ScannerGate implements CompiledGate {
-  readonly out: EventColumns;
   readonly text: string;
   slow = 0;
   private readonly scanners: Scanners;
-  private readonly finish: Finish;
+  private readonly run: Run;
+  /** The same code a second time: what the slow path does to it leaves the fast one's as it is. */
+  private readonly runSlow: Run;
+  private readonly capacity: number;
+  private readonly inputs: number;
+  private own: EventColumns | null = null;
   private readonly judge: SlowPath;
   private readonly alwaysSlow: boolean;
   private readonly maxRecordBytes: number;
@@ -181,7 +168,8 @@ class ScannerGate implements CompiledGate {
   constructor(contract: Contract, plan: Plan, source: number, hashKey: readonly [number, number], options: GateOptions) {
     const inputs = sourceInputs(plan, source);
     const slots = new Slots(contract.fields.length);
-    this.out = new EventColumns(options.capacity ?? 4096, inputs.fields.length);
+    this.capacity = options.capacity ?? 4096;
+    this.inputs = inputs.fields.length;
     this.judge = new SlowPath(contract, plan.time, slots);
     this.alwaysSlow = options.path === 'slow';
     this.maxRecordBytes = plan.maxRecordBytes;
@@ -189,14 +177,19 @@ class ScannerGate implements CompiledGate {
     const keyField = options.keyField ?? null,
       { route } = options,
       read = new Set([...inputs.read, ...(keyField === null ? [] : [keyField]), ...(route === undefined ? [] : [route.field])]);
-    this.router = route === undefined ? null : new Router(contract, route, slots, this.out.capacity);
+    this.router = route === undefined ? null : new Router(contract, route, slots, this.capacity);
     this.recordKey = keyField === null ? null : new KeyIsField(contract, keyField, slots);
-    const names = environment(contract, source, hashKey, this.out, slots);
+    const names = environment(contract, source, hashKey, slots);
     const scanner = (layout: Layout): string => scannerText(contract, read, plan.id, plan.time, layout);
-    const finish = `${KEY_CODE}\n\n${finishText(contract, plan, source)}\n`;
-    this.finish = compiled(names, finish, 'finish') as Finish;
+    const run = `${KEY_CODE}\n\n${runText(contract, plan, source)}\n`;
+    this.run = compiled(names, run, 'run') as Run;
+    this.runSlow = compiled(names, run, 'run') as Run;
     this.scanners = new Scanners(contract.fields.length, (layout) => compiled(names, scanner(layout), 'scan') as Scan);
-    this.text = `${scanner(contract.fields.map((_, at) => at))}\n\n${finish}`;
+    this.text = `${scanner(contract.fields.map((_, at) => at))}\n\n${run}`;
+  }
+
+  get out(): EventColumns {
+    return (this.own ??= new EventColumns(this.capacity, this.inputs));
   }
 
   get learned(): readonly Layout[] {
@@ -204,36 +197,43 @@ class ScannerGate implements CompiledGate {
   }
 
   scan(records: Records, from: number, to: number, rejected: Rejection[]): EventColumns {
-    const { out, scanners, finish, alwaysSlow, maxRecordBytes, fenceMs, recordKey, router } = this;
-    const { valueStart, valueEnd, timestamp } = records;
-    if (to - from > out.capacity) throw new Error(`a slice of ${to - from} records for ${out.capacity} places`);
+    const { out } = this;
     out.count = 0;
+    this.add(records, from, to, out, rejected);
+    return out;
+  }
+
+  add(records: Records, from: number, to: number, out: EventColumns, rejected: Rejection[]): void {
+    const { scanners, run, alwaysSlow, maxRecordBytes, fenceMs, recordKey, router } = this;
+    const { valueStart, valueEnd, timestamp } = records;
+    if (to - from > out.capacity - out.count) throw new Error(`a slice of ${to - from} records for ${out.capacity - out.count} places`);
     // A plain Uint8Array, also of a Buffer: the scanner then sees one kind of array only.
     const held = records.bytes;
     const bytes = new Uint8Array(held.buffer, held.byteOffset, held.byteLength);
     const buffer = Buffer.from(held.buffer, held.byteOffset, held.byteLength);
     const view = new DataView(held.buffer, held.byteOffset, held.byteLength);
+    const after =
+      recordKey === null && router === null
+        ? null
+        : (record: number, texts: Uint8Array, textView: DataView): void => {
+            recordKey?.check(records, record, texts);
+            router?.route(out.count - 1, texts, textView);
+          };
     for (let i = from; i < to; i++) {
+      if (!alwaysSlow && (i = run(scanners.first, bytes, view, records, i, to, maxRecordBytes, fenceMs, out, after)) === to) return;
       const start = valueStart[i]!,
-        end = valueEnd[i]!;
+        end = valueEnd[i]!,
+        latest = timestamp[i]! + fenceMs;
       if (start < 0) {
         rejected.push({ record: i, code: 'UNPARSEABLE', field: '', detail: 'the value is null' });
       } else if (end - start > maxRecordBytes) {
         rejected.push({ record: i, code: 'OVERSIZE', field: '', detail: `${end - start} bytes` });
-      } else {
-        const latest = timestamp[i]! + fenceMs,
-          fast = scanners.first;
-        if (!alwaysSlow && (fast(bytes, view, start, end, latest) || scanners.others(bytes, view, start, end, latest))) {
-          finish(bytes, view, i);
-          if (recordKey !== null) recordKey.check(records, i, bytes);
-          if (router !== null) router.route(out.count - 1, bytes, view);
-        } else if (this.takeSlow(buffer, start, end, latest, i, rejected)) {
-          if (recordKey !== null) recordKey.check(records, i, this.slowText);
-          if (router !== null) router.route(out.count - 1, this.slowText, this.slowView);
-        }
+      } else if (!alwaysSlow && scanners.others(bytes, view, start, end, latest)) {
+        this.runSlow(TAKEN, bytes, view, records, i, i + 1, maxRecordBytes, fenceMs, out, after);
+      } else if (this.takeSlow(buffer, start, end, latest, i, rejected)) {
+        this.runSlow(TAKEN, this.slowText, this.slowView, records, i, i + 1, maxRecordBytes, fenceMs, out, after);
       }
     }
-    return out;
   }
 
   private takeSlow(bytes: Buffer, start: number, end: number, latest: number, record: number, rejected: Rejection[]): boolean {
@@ -252,7 +252,6 @@ class ScannerGate implements CompiledGate {
       this.slowText = new Uint8Array(held.buffer, held.byteOffset, held.byteLength);
       this.slowView = new DataView(held.buffer, held.byteOffset, held.byteLength);
     }
-    this.finish(this.slowText, this.slowView, record);
     return true;
   }
 }

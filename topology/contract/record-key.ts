@@ -33,12 +33,13 @@ export class KeyIsId {
     this.hashKey = hashKey;
   }
 
-  check(events: EventColumns, records: Records): void {
+  /** Events from `first` on. */
+  check(events: EventColumns, first: number, records: Records): void {
     const { words } = this,
       { id, record } = events,
       [k0, k1] = this.hashKey;
     const view = new DataView(records.bytes.buffer, records.bytes.byteOffset, records.bytes.byteLength);
-    for (let i = 0; i < events.count; i++) {
+    for (let i = first; i < events.count; i++) {
       const r = record[i]!,
         start = records.keyStart[r]!,
         end = records.keyEnd[r]!;

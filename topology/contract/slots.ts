@@ -1,5 +1,5 @@
 /**
- * Where the fast and the slow path leave the values of one record for `finish`, by the field's place in the contract.
+ * Where the fast and the slow path leave the values of one record for `run`, by the field's place in the contract.
  * Text and date: start..end of its bytes (start -1: absent). Else 64-bit integer lo, hi (hi NaN: absent): epoch ms, scaled
  * integer, 0 or 1; a number without scale: the double in lo, hi 0.
  */

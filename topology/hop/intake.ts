@@ -142,8 +142,8 @@ export class HopIntake {
     let end = from;
     while (end < to && place[end]! >= 0) end++;
     let event = parcel.events.count;
-    for (let at = from; at < end; at += gate.out.capacity)
-      parcel.append(gate.scan(records, at, Math.min(end, at + gate.out.capacity), parcel.rejected));
+    parcel.reserve(end - from);
+    gate.add(records, from, end, parcel.events, parcel.rejected);
     const { record, count } = parcel.events;
     for (let at = from; at < end;) {
       const p = place[at]!,

@@ -1,7 +1,8 @@
 /**
  * The store on disk: RocksDB, and the only file that imports it. A commit is one write batch with `sync`, so one WAL record
- * and one fsync: whole, or not there. Values are packed segments of KBs to MBs, hence no compression of the WAL, big blocks, a
- * small block cache and a bounded memtable budget. The binding crashes on a database that is closed, so every call asks first.
+ * and one fsync: whole, or not there. Values are packed segments of KBs to MBs, hence no compression of the WAL, big blocks and a
+ * small block cache. Memtables and levels are RocksDB's own: the binding's smaller ones had 12M events rewritten for 5 % of the run's CPU,
+ * 24M for 14 %. The binding crashes on a database that is closed, so every call asks first.
  */
 import { createRequire } from 'node:module';
 import type { Store, StoreBatch } from './store.ts';
@@ -23,13 +24,12 @@ interface Database {
 }
 
 export interface RocksOptions {
-  /** Memtables of a quarter of this; RocksDB may hold up to one and a half times as much for a moment. */
+  /** For a small store: memtables of a quarter of this; RocksDB may hold up to one and a half times as much for a moment. */
   readonly memtableBytes?: number;
   readonly cacheBytes?: number;
 }
 
-const MEMTABLE_BYTES = 64 << 20,
-  CACHE_BYTES = 8 << 20,
+const CACHE_BYTES = 8 << 20,
   BLOCK_BYTES = 16 << 10;
 const SYNC = { sync: true };
 
@@ -39,8 +39,7 @@ export async function openRocks(dir: string, options: RocksOptions = {}): Promis
   try {
     await db.open({
       createIfMissing: true,
-      compaction: 'level',
-      memtableMemoryBudget: options.memtableBytes ?? MEMTABLE_BYTES,
+      ...(options.memtableBytes === undefined ? {} : { compaction: 'level', memtableMemoryBudget: options.memtableBytes }),
       cacheSize: options.cacheBytes ?? CACHE_BYTES,
       blockSize: BLOCK_BYTES,
       compression: false,

@@ -4,7 +4,8 @@
  * to be used again: memory that was touched before is cheaper, and each array that is dropped brings the collector's next round nearer.
  */
 import { CONFLICT, DUPLICATE, FRESH } from '../batch.ts';
-import { ENTRY_WORDS } from './entries.ts';
+import { toStay } from '../memory.ts';
+import { ENTRY_BYTES, ENTRY_WORDS } from './entries.ts';
 
 const ENTRIES_LEAST = 64,
   SPARE_MAX = 16;
@@ -89,7 +90,7 @@ export class Arrivals {
     const had = this.#chunks[n],
       full = 1 << this.#shift,
       entries = n > 0 ? full : Math.min(full, Math.max(ENTRIES_LEAST, ((had?.length ?? 0) / ENTRY_WORDS) * 2)),
-      words = (entries === full ? this.#spare.pop() : undefined) ?? new Uint32Array(ENTRY_WORDS * entries);
+      words = (entries === full ? this.#spare.pop() : undefined) ?? new Uint32Array(toStay(ENTRY_BYTES * entries));
     if (had !== undefined) words.set(had);
     this.bytes += words.byteLength - (had?.byteLength ?? 0);
     return (this.#chunks[n] = words);

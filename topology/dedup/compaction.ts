@@ -28,9 +28,8 @@ export class DealTable {
   /** So many words that mean nothing yet; good until the next call. */
   take(count: number): Uint32Array {
     if (count > this.#words.length) {
-      const words = new Uint32Array(count);
-      if (count > TABLE_WORDS_MAX) return words;
-      this.#words = words;
+      if (count > TABLE_WORDS_MAX) return new Uint32Array(count);
+      this.#words = new Uint32Array(Math.min(TABLE_WORDS_MAX, 2 * count));
     }
     return this.#words.subarray(0, count);
   }

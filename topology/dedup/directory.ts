@@ -4,6 +4,7 @@
  * "Not there" is final; "maybe in hour h" is decided by that hour. A slot whose hour is gone is stale: it may be written over, and until
  * then it only lengthens a walk. Home bits are not stored, so the table can't grow by itself: it is made again from the identities.
  */
+import { toStay } from '../memory.ts';
 import { LANES } from './identity-hash.ts';
 import type { IdentityHash } from './identity-hash.ts';
 
@@ -31,7 +32,7 @@ export function slotsFor(live: number, atLeast: number): number {
 
 export class Directory {
   /** Two words a slot. */
-  slots = new Uint32Array(0);
+  slots: Uint32Array = new Uint32Array(0);
   size = 0;
   mask = 0;
   /** Slots that are not empty, stale ones too. */
@@ -45,7 +46,7 @@ export class Directory {
     else {
       // The old table goes first: the two never stand side by side.
       this.slots = new Uint32Array(0);
-      this.slots = new Uint32Array(2 * slots);
+      this.slots = new Uint32Array(toStay(8 * slots));
     }
     this.size = slots;
     this.mask = slots - 1;

@@ -64,10 +64,15 @@ export class KeyTable {
       from = key === 0 ? 0 : this.end[key - 1]!,
       length = end - start;
     if (this.end[key]! - from !== length) return false;
-    const whole = length & ~3;
-    for (let j = 0; j < whole; j += 4) if (own.getInt32(from + j, true) !== view.getInt32(start + j, true)) return false;
-    for (let j = whole; j < length; j++) if (own.getUint8(from + j) !== view.getUint8(start + j)) return false;
-    return true;
+    let unlike = 0;
+    if (length < 4) for (let j = 0; j < length; j++) unlike |= own.getUint8(from + j) ^ view.getUint8(start + j);
+    else {
+      // The last four bytes may overlap those before them.
+      const last = length - 4;
+      for (let j = 0; j < last; j += 4) unlike |= own.getInt32(from + j, true) ^ view.getInt32(start + j, true);
+      unlike |= own.getInt32(from + last, true) ^ view.getInt32(start + last, true);
+    }
+    return unlike === 0;
   }
 
   /** The number of one key; `view` is over `bytes`. */

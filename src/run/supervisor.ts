@@ -9,7 +9,6 @@ import type { Shards } from '../config/values.ts';
 import { TallyError } from '../errors.ts';
 import { isKafkaUrl } from '../kafka/address.ts';
 import { openKafkaLog } from '../kafka/log.ts';
-import { joinGroup } from '../kafka/shards/shard-group.ts';
 import { openLog } from '../log/segments.ts';
 import { Crew } from './crew.ts';
 import type { Team } from './crew.ts';
@@ -302,6 +301,8 @@ class Run {
       settle: (shard) => this.settleLater(shard, o.takeover.settleMs),
     });
     await shards.look();
+    // Who is in no group does not load the library: 143 files.
+    const { joinGroup } = await import('../kafka/shards/shard-group.ts');
     const group = await joinGroup({
       log: o.log,
       security: o.kafka.security,

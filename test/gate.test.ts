@@ -646,6 +646,27 @@ describe('columns', () => {
     const two: Plan = { ...ALL_PLAN, measures: ALL_PLAN.measures.map((m) => ({ ...m, source: 1 })) };
     expect(see(compileGate(ALL, two, 1, HASH_KEY), [JSON.stringify(ALL_EVENT)]).events[0]!.fingerprint).not.toBe(base.fingerprint);
   });
+  test('identity, key hash and fingerprint are those of states that stand on disks', () => {
+    const ads = {
+      event_time: 1760000000000,
+      advertiser_id: 'adv_0001',
+      campaign_id: 'spring',
+      ad_id: 'a',
+      country: 'DE',
+      placement: 'feed',
+    };
+    const id = '0190b2c4-7e7a-7c3e-9d1f-000000000001';
+    expect(both(ADS, ADS_PLAN, [JSON.stringify({ event_id: id, ...ads, cost_micros: 5 })]).events[0]).toMatchObject({
+      id: [26260164, 2121956414, 2636054528, 1],
+      keyHash: 1969754580,
+      fingerprint: 971767639,
+    });
+    expect(both(ALL, ALL_PLAN, [JSON.stringify(ALL_EVENT)]).events[0]).toMatchObject({
+      id: [26164254, 2049670221, 2657026339, 1164413355],
+      keyHash: 3016708381,
+      fingerprint: 513661576,
+    });
+  });
   test('a slice writes only its own records, and says which', () => {
     const gate = compileGate(ALL, ALL_PLAN, 0, HASH_KEY);
     const all = records([JSON.stringify(ALL_EVENT), 'x', allWith({ count: 1 }), JSON.stringify(ALL_EVENT)]);

@@ -99,8 +99,8 @@ function malformed(what: string): BatchError {
 }
 
 /**
- * The one loop over every record of the log, whose bytes are those from `from` on. Varints of one byte are read in place (nearly all); a
- * longer one leaves its end in `cursor`. `scaleTime` 0: the log's append time stands for every record.
+ * The one loop over every record of the log, whose bytes are those from `from` on. Varints of one and two bytes are read in place (nearly
+ * all); a longer one leaves its end in `cursor`. `scaleTime` 0: the log's append time stands for every record.
  */
 // oxlint-disable-next-line max-lines-per-function -- one pass in one loop: what is called per record is felt in every figure
 function fill(out: Records, from: number, count: number, base: number, lastDelta: number, time: number, scaleTime: number): void {
@@ -109,13 +109,18 @@ function fill(out: Records, from: number, count: number, base: number, lastDelta
     size = out.used;
   let at = from,
     before = -1,
-    b = 0;
+    b = 0,
+    c = 0;
   for (let i = first; i < first + count; i++) {
     let length: number, delta: number, timeDelta: number;
     b = bytes[at]!;
     if (b < 128) {
       length = (b >>> 1) ^ -(b & 1);
       at++;
+    } else if ((c = bytes[at + 1]!) < 128) {
+      b = (b & 127) | (c << 7);
+      length = (b >>> 1) ^ -(b & 1);
+      at += 2;
     } else {
       length = varint(bytes, at);
       at = cursor;
@@ -127,6 +132,10 @@ function fill(out: Records, from: number, count: number, base: number, lastDelta
     if (b < 128) {
       timeDelta = (b >>> 1) ^ -(b & 1);
       at++;
+    } else if ((c = bytes[at + 1]!) < 128) {
+      b = (b & 127) | (c << 7);
+      timeDelta = (b >>> 1) ^ -(b & 1);
+      at += 2;
     } else {
       timeDelta = varint(bytes, at);
       at = cursor;
@@ -135,6 +144,10 @@ function fill(out: Records, from: number, count: number, base: number, lastDelta
     if (b < 128) {
       delta = (b >>> 1) ^ -(b & 1);
       at++;
+    } else if ((c = bytes[at + 1]!) < 128) {
+      b = (b & 127) | (c << 7);
+      delta = (b >>> 1) ^ -(b & 1);
+      at += 2;
     } else {
       delta = varint(bytes, at);
       at = cursor;
@@ -148,6 +161,10 @@ function fill(out: Records, from: number, count: number, base: number, lastDelta
     if (b < 128) {
       length = (b >>> 1) ^ -(b & 1);
       at++;
+    } else if ((c = bytes[at + 1]!) < 128) {
+      b = (b & 127) | (c << 7);
+      length = (b >>> 1) ^ -(b & 1);
+      at += 2;
     } else {
       length = varint(bytes, at);
       at = cursor;
@@ -166,6 +183,10 @@ function fill(out: Records, from: number, count: number, base: number, lastDelta
     if (b < 128) {
       length = (b >>> 1) ^ -(b & 1);
       at++;
+    } else if ((c = bytes[at + 1]!) < 128) {
+      b = (b & 127) | (c << 7);
+      length = (b >>> 1) ^ -(b & 1);
+      at += 2;
     } else {
       length = varint(bytes, at);
       at = cursor;

@@ -115,6 +115,17 @@ export function mix(h: number, word: number, secret: number): number {
   return (Math.imul((h << 13) | (h >>> 19), 5) + 0xe6546b64) | 0;
 }
 
+/** Source text of `h = mix(h, word, secret)` for each of the words, with `m` as its scratch: calls cost more than what they do. */
+export function mixText(h: string, ...words: readonly string[]): string {
+  return words
+    .map(
+      (word) =>
+        `m = Math.imul(${word}, 0xcc9e2d51); ${h} ^= Math.imul((m << 15) | (m >>> 17), secret); ` +
+        `${h} = (Math.imul((${h} << 13) | (${h} >>> 19), 5) + 0xe6546b64) | 0;`,
+    )
+    .join(' ');
+}
+
 export function avalanche(h: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);

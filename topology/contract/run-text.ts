@@ -8,6 +8,7 @@ import type { SourceInputs } from '../inputs.ts';
 import { sourceInputs } from '../inputs.ts';
 import type { Plan, PlanCondition } from '../plan.ts';
 import { decimalOf, scaledInteger } from './decimal.ts';
+import { mixText } from './identity.ts';
 import { isoMs } from './iso-time.ts';
 import { bytesAre, quoted, utf8 } from './literal-text.ts';
 import type { Contract, Field } from './model.ts';
@@ -43,15 +44,15 @@ function textKeyLines(field: Field, at: number): string[] {
   const n = field.type === 'string' ? fixedLength(field) : null;
   if (n === null || n === 0 || n > UNROLLED)
     return [`h = keyText(bytes, view, start[${at}], end[${at}], key, keyView, t, h); t += keySize(end[${at}] - start[${at}]);`];
-  const lines = [`s = start[${at}]; key[t] = ${n}; h = mix(h, ${n}, secret);`];
+  const lines = [`s = start[${at}]; key[t] = ${n};`, mixText('h', String(n))];
   if (n < 4) {
     const bytes = Array.from({ length: n }, (_, j) => `key[t + ${j + 1}] = bytes[s + ${j}];`);
     const word = Array.from({ length: n }, (_, j) => `bytes[s + ${j}] << ${8 * (n - 1 - j)}`);
-    lines.push(bytes.join(' '), `h = mix(h, ${word.join(' | ')}, secret);`);
+    lines.push(bytes.join(' '), mixText('h', word.join(' | ')));
   } else {
     for (let j = 0; j < n; j += 4) {
       const from = Math.min(j, n - 4);
-      lines.push(`w = view.getInt32(s + ${from}, true); keyView.setInt32(t + ${from + 1}, w, true); h = mix(h, w, secret);`);
+      lines.push(`w = view.getInt32(s + ${from}, true); keyView.setInt32(t + ${from + 1}, w, true); ${mixText('h', 'w')}`);
     }
   }
   return [...lines, `t += ${n + 1};`];
@@ -73,11 +74,12 @@ function keyLines(source: Source, plan: Plan): string[] {
     } else if (dimension.type === 'integer') {
       rooms.push('8');
       lines.push(
-        `keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8; h = mix(mix(h, lo[${at}], secret), hi[${at}], secret);`,
+        `keyView.setUint32(t, lo[${at}], true); keyView.setInt32(t + 4, hi[${at}], true); t += 8;`,
+        mixText('h', `lo[${at}]`, `hi[${at}]`),
       );
     } else {
       rooms.push('1');
-      lines.push(`key[t++] = lo[${at}]; h = mix(h, lo[${at}], secret);`);
+      lines.push(`key[t++] = lo[${at}];`, mixText('h', `lo[${at}]`));
     }
   }
   const room =
@@ -92,7 +94,7 @@ function keyLines(source: Source, plan: Plan): string[] {
         ];
   return [
     'const keyFrom = i === 0 ? 0 : keyEnd[i - 1];',
-    'let t = keyFrom, h = keySeed, s = 0, w = 0;',
+    'let t = keyFrom, h = keySeed, s = 0, w = 0, m = 0;',
     ...room,
     ...lines,
     'keyEnd[i] = t;',
@@ -110,16 +112,14 @@ function fingerprintLines(source: Source, plan: Plan): string[] {
     const words = isText(field)
       ? `f = mixBytes(f, view, start[${at}], end[${at}], secret);`
       : isFloat(field)
-        ? `double[0] = lo[${at}]; f = mix(mix(f, doubleWords[0], secret), doubleWords[1], secret);`
-        : field.type === 'boolean'
-          ? `f = mix(f, lo[${at}], secret);`
-          : `f = mix(mix(f, lo[${at}], secret), hi[${at}], secret);`;
+        ? `double[0] = lo[${at}]; ${mixText('f', 'doubleWords[0]', 'doubleWords[1]')}`
+        : mixText('f', ...(field.type === 'boolean' ? [`lo[${at}]`] : [`lo[${at}]`, `hi[${at}]`]));
     lines.push(`// ${quoted(name)}`);
     // The word before a value keeps "absent" apart from 0 and from "".
     if (field.required) lines.push(words);
-    else lines.push(`if (${absent}) f = mix(f, 1, secret);`, `else { f = mix(f, 2, secret); ${words} }`);
+    else lines.push(`if (${absent}) { ${mixText('f', '1')} }`, `else { ${mixText('f', '2')} ${words} }`);
   }
-  return [...lines, 'fingerprint[i] = avalanche(mix(f, h, secret));'];
+  return [...lines, mixText('f', 'h'), 'fingerprint[i] = avalanche(f);'];
 }
 
 /** The test of one condition on the slots, by typed value; absent is false. */

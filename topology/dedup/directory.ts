@@ -42,8 +42,10 @@ export class Directory {
   touched = 0;
 
   reset(slots: number): void {
-    if (slots === this.size) this.slots.fill(0);
-    else {
+    // One that is empty is not written to: its pages are made as they are used.
+    if (slots === this.size) {
+      if (this.used > 0) this.slots.fill(0);
+    } else {
       // The old table goes first: the two never stand side by side.
       this.slots = new Uint32Array(0);
       this.slots = new Uint32Array(toStay(8 * slots));

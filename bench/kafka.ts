@@ -1,6 +1,7 @@
 /**
  * From a real broker on the same cores, the engine's CPU apart: CPU of the run for a record, beside ours from segment files, and beside kafkajs
- * that only counts (`eachBatch`). All on the same record batches, in turns; with the start of the process, and without. Skipped where no broker can be had. `node bench/kafka.ts [--quick]`.
+ * that only counts (`eachBatch`). All on the same record batches, in turns; with the start of the process, and without.
+ * Skipped where no broker can be had. `node bench/kafka.ts [--quick]`.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -2,7 +2,7 @@
  * The store on disk: RocksDB, and the only file that imports it. A commit is one write batch with `sync`, so one WAL record
  * and one fsync: whole, or not there. Values are packed segments of KBs to MBs, hence no compression of the WAL, big blocks and a
  * small block cache. Memtables and levels are RocksDB's own: the binding's smaller ones had 12M events rewritten for 5 % of the run's CPU,
- * 24M for 14 %. The binding crashes on a database that is closed, so every call asks first.
+ * 24M for 10 %. The binding crashes on a database that is closed, so every call asks first.
  */
 import { createRequire } from 'node:module';
 import type { Store, StoreBatch } from './store.ts';

@@ -64,14 +64,13 @@ export class Intake {
   }
 
   private add(parcel: OpenParcel, place: number, begin: number, lastOffset: number, leaderEpoch: number, crc: number): void {
-    const { records, pieces, rejected } = parcel,
+    const { records, pieces } = parcel,
       to = records.count,
       offset = this.offsets[place]!,
       first = parcel.events.count;
     let from = begin;
     while (from < to && records.offset[from]! < offset) from++;
-    parcel.reserve(to - from);
-    this.gates[this.o.places[place]!.source]!.add(records, from, to, parcel.events, rejected);
+    parcel.gate(this.gates[this.o.places[place]!.source]!, from, to);
     this.keyIsId?.check(parcel.events, first, records);
     this.offsets[place] = lastOffset + 1;
     pieces.push({ place, from, to, events: parcel.events.count, nextOffset: lastOffset + 1, leaderEpoch, crc });

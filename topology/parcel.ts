@@ -4,7 +4,7 @@
  * fills while another takes. It is full at some thousand records or a MiB; a batch that is larger makes it grow.
  */
 import { EventColumns } from './batch.ts';
-import type { Rejection } from './batch.ts';
+import type { Gate, Rejection } from './batch.ts';
 import { Records } from './consume/records.ts';
 import { onHeap } from './memory.ts';
 import type { Allocate } from './memory.ts';
@@ -99,13 +99,20 @@ export class OpenParcel implements Parcel {
     this.events.count = 0;
   }
 
-  /** Makes room for `more` events. */
-  reserve(more: number): void {
+  /** Puts the events of its records from..to behind those that are there, a slice at a time: many records need not be many events. */
+  gate(gate: Gate, from: number, to: number): void {
+    for (let at = from; at < to; at += FULL_RECORDS) {
+      const end = Math.min(to, at + FULL_RECORDS);
+      this.#reserve(end - at);
+      gate.add(this.records, at, end, this.events, this.rejected);
+    }
+  }
+
+  #reserve(more: number): void {
     const { events } = this,
       n = events.count;
     if (n + more <= events.capacity) return;
-    // What comes alone gets what it needs: it may be huge.
-    const wider = new EventColumns(n === 0 ? more : 2 * (n + more), this.#inputs, this.#allocate),
+    const wider = new EventColumns(2 * (n + more), this.#inputs, this.#allocate),
       keys = n === 0 ? 0 : events.keyEnd[n - 1]!;
     if (wider.keyBytes.length < keys) wider.growKeys(keys);
     wider.record.set(events.record.subarray(0, n));

@@ -77,14 +77,12 @@ export class FetchMemory implements AnswerBuffers {
   }
 
   take(bytes: number): Buffer {
-    let halvings = -1;
-    while (halvings + 1 < this.#free.length && bytes <= this.#sizeOf(halvings + 1)) halvings++;
-    const isSmall = bytes <= SMALL_BYTES,
-      used = isSmall ? undefined : this.#free[halvings]?.pop();
-    if (used !== undefined) this.#freeBytes -= used.length;
-    const buffer = used ?? Buffer.allocUnsafeSlow(isSmall || halvings < 0 ? bytes : this.#sizeOf(halvings));
+    const halvings = bytes <= SMALL_BYTES ? -1 : this.#free.findLastIndex((_, n) => bytes <= this.#sizeOf(n)),
+      used = this.#free[halvings]?.pop(),
+      buffer = used ?? Buffer.allocUnsafeSlow(halvings < 0 ? bytes : this.#sizeOf(halvings));
     this.heldBytes += buffer.length;
     if (used === undefined) this.#keepBound();
+    else this.#freeBytes -= used.length;
     return buffer;
   }
 

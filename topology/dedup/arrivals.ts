@@ -21,7 +21,7 @@ export class Arrivals {
   /** The first holds the places from `first` on; all but the last are full. */
   readonly #chunks: Uint32Array[] = [];
 
-  constructor(from: number, chunkBits: number, spare: Uint32Array[] = []) {
+  constructor(from: number, chunkBits: number, spare: Uint32Array[]) {
     this.first = this.end = from;
     this.#shift = chunkBits;
     this.#spare = spare;

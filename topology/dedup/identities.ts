@@ -115,7 +115,6 @@ export class Identities {
     this.hours.delete(hour.hour);
     hour.gone = true;
     while (hour.raw.drop(Infinity));
-    hour.raw = new Arrivals(hour.raw.end, this.#tuning.chunkBits, this.#spare);
     hour.packed = null;
     this.#doomed.push(hour);
   }

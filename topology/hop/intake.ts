@@ -142,8 +142,7 @@ export class HopIntake {
     let end = from;
     while (end < to && place[end]! >= 0) end++;
     let event = parcel.events.count;
-    parcel.reserve(end - from);
-    gate.add(records, from, end, parcel.events, parcel.rejected);
+    parcel.gate(gate, from, end);
     const { record, count } = parcel.events;
     for (let at = from; at < end;) {
       const p = place[at]!,

@@ -267,7 +267,7 @@ describe.skipIf(kafkaMissing !== undefined)('tally produce to Kafka', () => {
     proxy.cutAll();
     for (let n = 0; n < COUNT; n++) {
       const value = Buffer.from(`${n} ${'w'.repeat(500)}`);
-      writer.append(n % 3, null, value, 1_700_000_000_000 + n);
+      writer.append(n % 3, null, value, Date.now());
       if (n % 50 === 49) {
         writer.send();
         await producer.room();
@@ -286,5 +286,35 @@ describe.skipIf(kafkaMissing !== undefined)('tally produce to Kafka', () => {
     expect(proxy.cuts).toBeGreaterThan(3);
     for (const [partition, records] of (await recordsOf('shaken')).entries())
       expect(records.map((r) => parseInt(r.value!.toString(), 10))).toEqual(Array.from({ length: COUNT / 3 }, (_, i) => 3 * i + partition));
+  });
+
+  const DAY_MS = 86_400_000;
+  test.each([
+    ['of now: once', 0, ['a', 'b', 'c']],
+    // Not ours to mend: the broker takes a producer for gone by the time of its records (producer.id.expiration.ms, a day).
+    ['of two days ago: Kafka has forgotten the producer', 2 * DAY_MS, ['a', 'b', 'b', 'c']],
+  ] as const)('a broker that dies with an answer under way, records %s', { timeout: 60_000 }, async (_, age, expected) => {
+    const topic = `unheard-${age}`;
+    await kafka.createTopic(topic);
+    proxy.cutAfter = (): number => Number.POSITIVE_INFINITY;
+    const producer = await openProducer(proxy.url, [topic]),
+      writer = new KafkaTopicWriter(producer, topic);
+    const send = (text: string): void => {
+      writer.append(0, null, Buffer.from(text), Date.now() - age);
+      writer.send();
+    };
+    send('a');
+    await producer.flush();
+    proxy.isMute = true;
+    send('b');
+    for (let tries = 0; (await recordsOf(topic)).flat().length < 2; tries++) if (tries > 100) expect.fail('nothing arrives');
+    await kafka.brokers[0]!.kill();
+    proxy.isMute = false;
+    kafka.brokers[0]!.start();
+    await kafka.ready();
+    send('c');
+    await producer.flush();
+    await producer.close();
+    expect(textsOf((await recordsOf(topic))[0]!)).toEqual(expected);
   });
 });

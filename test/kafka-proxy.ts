@@ -12,6 +12,8 @@ export class CuttingProxy {
   cuts = 0;
   /** Of each connection, towards the client. */
   bytesPerSecond: number = Number.POSITIVE_INFINITY;
+  /** What the broker says is not passed on: it does what it is asked, and nobody hears of it. */
+  isMute = false;
   #isDeaf = false;
   readonly port: number;
   readonly #server: net.Server;
@@ -64,7 +66,7 @@ export class CuttingProxy {
       if (!this.#isDeaf) broker.write(bytes);
     });
     broker.on('data', (bytes) => {
-      if (this.#isDeaf) return;
+      if (this.#isDeaf || this.isMute) return;
       client.write(bytes.subarray(0, left));
       left -= bytes.length;
       if (this.bytesPerSecond < Number.POSITIVE_INFINITY) {

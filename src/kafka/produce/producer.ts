@@ -2,6 +2,8 @@
  * An idempotent producer: sealed batches in, acknowledged by all replicas in sync, each once and in order a partition. A partition has one
  * batch on its way at a time and a broker one request, which takes a batch of each partition that has one; what fails is sent again under
  * the same sequence until it is told apart. The first fault that no try heals ends the producer; what was acknowledged stays.
+ * Of records older than the broker's producer.id.expiration.ms (a day) Kafka promises less: a broker that dies hard takes their producer for
+ * gone, and what was on its way may be there twice. A run drops it by its ids, as every resend.
  */
 import { crc32c } from '@node-rs/crc32';
 import { ATTRIBUTES_AT, CRC_AT, PRODUCER_ID_AT, putInt32, putInt64 } from '../../../topology/consume/batch-header.ts';

@@ -56,7 +56,16 @@ class Model {
 const SMALL: Partial<DedupOptions> = {
   directorySlots: 256,
   memoryBytesMax: 4000,
-  tuning: { partEntries: 8, segmentEntries: 8, chunkBits: 4, coldAfterHours: 2, compactBytes: 500, segmentsMax: 5 },
+  tuning: {
+    partEntries: 8,
+    segmentEntries: 8,
+    chunkBits: 4,
+    coldAfterHours: 2,
+    compactBytes: 500,
+    segmentFill: Infinity,
+    segmentsMax: 0,
+    segmentsBesideParts: 5,
+  },
 };
 
 function make(store: Store, horizonMs: number, more: Partial<DedupOptions> = {}): Dedup {
@@ -161,7 +170,7 @@ describe('dedup', () => {
     expect(store.keys(Buffer.from('I'), Buffer.from('J')).length).toBe(2);
   });
 
-  it('refuses a state that was made under another hash key, and a state that lacks a part', () => {
+  it('refuses a state that was made under another hash key, and one that lacks a part or a segment', () => {
     const store = new MemoryStore(),
       dedup = make(store, DAY);
     for (let h = 0; h < 9; h++) {
@@ -172,16 +181,32 @@ describe('dedup', () => {
       commit(dedup, store);
     }
     expect(() => make(store, DAY, { hashKey: [1, 3] }).open(8 * HOUR)).toThrow('another hash key');
-    const part = store.keys(Buffer.from('I'), Buffer.from('J')).find((key) => key[5] === 2)!;
-    const batch = store.batch();
-    batch.del(part);
-    store.commit(batch);
-    expect(() => make(store, DAY).open(8 * HOUR)).toThrow('not');
+    const keys = store.keys(Buffer.from('I'), Buffer.from('J'));
+    for (const kind of [2, 1]) {
+      const key = keys.findLast((k) => k[5] === kind)!,
+        value = store.get(key)!;
+      let batch = store.batch();
+      batch.del(key);
+      store.commit(batch);
+      expect(() => make(store, DAY).open(8 * HOUR), `kind ${kind}`).toThrow(' not ');
+      batch = store.batch();
+      batch.put(key, value);
+      store.commit(batch);
+      make(store, DAY).open(8 * HOUR);
+    }
   });
 
   it('compacts in one commit hours that are in memory and hours that are not, under the tightest bound', () => {
     const store = new MemoryStore(),
-      tuning = { partEntries: 8, segmentEntries: 8, coldAfterHours: 2, compactBytes: 0, segmentsMax: 5 };
+      tuning = {
+        partEntries: 8,
+        segmentEntries: 8,
+        coldAfterHours: 2,
+        compactBytes: 0,
+        segmentFill: Infinity,
+        segmentsMax: 0,
+        segmentsBesideParts: 5,
+      };
     let dedup = make(store, 30 * DAY, { memoryBytesMax: 1e9, tuning });
     const hours = (from: number, to: number, first: number) =>
       Array.from({ length: (to - from) * 40 }, (_, i) => ({ id: first + i, time: (from + Math.floor(i / 40)) * HOUR, fp: 1 }));
@@ -265,7 +290,16 @@ describe('an hour with more identities than fit into memory', () => {
 
 it('misses no identity of an hour that is due for other parts while the directory is made anew', () => {
   const store = new MemoryStore(),
-    tuning = { partEntries: 8, segmentEntries: 8, chunkBits: 4, coldAfterHours: 2, compactBytes: 1e6, segmentsMax: 5 },
+    tuning = {
+      partEntries: 8,
+      segmentEntries: 8,
+      chunkBits: 4,
+      coldAfterHours: 2,
+      compactBytes: 1e6,
+      segmentFill: Infinity,
+      segmentsMax: 0,
+      segmentsBesideParts: 5,
+    },
     dedup = make(store, 30 * DAY, { directorySlots: 4096, tuning }),
     of = (hour: number, from: number, count: number) =>
       Array.from({ length: count }, (_, i) => ({ id: from + i, time: hour * HOUR, fp: 1 }));
@@ -312,7 +346,7 @@ async function compare(seed: number, open: () => Promise<Store>, reopen: (s: Sto
   const more: Partial<DedupOptions> = {
     memoryBytesMax: pick([0, 4000, 100_000, 1 << 28]),
     hashKey: [int(2 ** 32), seed],
-    tuning: { ...SMALL.tuning, chunkBits: pick([2, 4, 7]) },
+    tuning: { ...SMALL.tuning, chunkBits: pick([2, 4, 7]), segmentFill: pick([0, 4, Infinity]) },
   };
   let store = await open(),
     dedup = make(store, horizon, more),

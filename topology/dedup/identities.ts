@@ -25,8 +25,11 @@ export interface Tuning {
   readonly coldAfterHours: number;
   /** Parts that a commit writes at most; under memory pressure as much again as it writes new entries. */
   readonly compactBytes: number;
-  /** Segments of an hour that has parts, before it is compacted again. */
+  /** Segments that hold as many on average stay as they are: a question reads one of them, as it would read a part. */
+  readonly segmentFill: number;
+  /** Smaller ones that a cold hour may have before it is compacted; and one that has parts, before it is compacted again. */
   readonly segmentsMax: number;
+  readonly segmentsBesideParts: number;
 }
 export const TUNING: Tuning = {
   partEntries: 1024,
@@ -34,7 +37,9 @@ export const TUNING: Tuning = {
   chunkBits: 16,
   coldAfterHours: 3,
   compactBytes: 4 << 20,
-  segmentsMax: 256,
+  segmentFill: 512,
+  segmentsMax: 16,
+  segmentsBesideParts: 256,
 };
 
 /** An hour that was not used for that many events may give way to one that is asked. */
@@ -210,19 +215,15 @@ export class Identities {
     }
   }
 
-  /** The oldest cold hour that a question would cost too much. */
+  /** The oldest cold hour that stands in too many small segments. */
   #coldest(coldBefore: number): Hour | null {
-    const { partEntries, segmentsMax } = this.#tuning;
+    const { segmentFill, segmentsMax, segmentsBesideParts } = this.#tuning;
     let found: Hour | null = null;
     for (const hour of this.hours.values()) {
       if (hour.hour >= coldBefore || hour.compactedAt === this.#writes || (found !== null && found.hour < hour.hour)) continue;
-      const segments = hour.segNext - hour.segFirst,
-        raw = hour.rawCount();
-      const due =
-        hour.parts === 0
-          ? segments > 16 || raw > 2 * partEntries
-          : segments > segmentsMax || raw > Math.max(partEntries, hour.packedCount / 4);
-      if (due) found = hour;
+      const most = hour.parts === 0 ? segmentsMax : segmentsBesideParts,
+        beyond = hour.segNext - hour.segFirst - most;
+      if (beyond > 0 && hour.rawCount() < beyond * segmentFill) found = hour;
     }
     return found;
   }

@@ -79,6 +79,8 @@ export function recover(
     from = Buffer.concat([rows.at(-1)![0], Buffer.alloc(1)]);
   }
   settle();
+  const total = storedTotal(store);
+  if (identities.total() !== total) throw new Error(`there are ${identities.total()} identities in the store, not ${total}`);
   return true;
 }
 

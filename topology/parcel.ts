@@ -9,7 +9,7 @@ import { Records } from './consume/records.ts';
 import { onHeap } from './memory.ts';
 import type { Allocate } from './memory.ts';
 
-/** Each parcel wakes the other thread: half as many records cost 6 % more CPU a record, twice as many 5 %. */
+/** Half as many records cost 6 % more CPU a record, twice as many 5 %. */
 const FULL_RECORDS = 8192;
 const FULL_BYTES = 2 << 20;
 /** Room for a batch of the usual size when the parcel is all but full. */

@@ -52,7 +52,9 @@ export class Inlet {
     this.caughtUp = (order.hop?.sources ?? order.places).map(() => false);
     const file = new URL(`./reader${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
     this.worker = new Worker(file, { workerData: order });
-    this.worker.on('message', (message: FromReader) => this.hear(message));
+    this.worker.on('message', (messages: readonly FromReader[]) => {
+      for (const message of messages) this.hear(message);
+    });
     this.worker.on('error', (error: Error) => this.fail(error));
     this.worker.on('exit', () => this.fail(new Error('a reader ended without a word')));
   }

@@ -24,6 +24,8 @@ import type { Source } from './source.ts';
 
 /** Enough that neither thread waits for the other while both work; 6 to 8 MiB each. */
 const PARCELS = 6;
+/** So many full ones are handed over at once: each time wakes the other thread, which is done before the next one is full. */
+const TOGETHER = 3;
 /** When the log has nothing new it is looked at again after this time. */
 const IDLE_MS = 25;
 /** Which partitions are read to their end is asked this often, and told with the next parcel: each is two system calls. */
@@ -46,7 +48,14 @@ const parcels = Array.from(
 const free = parcels.map((_, i) => i);
 let isStopped = false,
   source: Source | undefined;
-const say = (message: FromReader): void => port.postMessage(message);
+const unsaid: FromReader[] = [];
+function say(message: FromReader): void {
+  unsaid.push(message);
+  sayAll();
+}
+function sayAll(): void {
+  if (unsaid.length > 0) port.postMessage(unsaid.splice(0));
+}
 
 port.on('message', (message: ToReader) => {
   if (message.kind === 'free') free.push(message.parcel);
@@ -82,6 +91,7 @@ class Reader {
     while (!isStopped) {
       const number = free.shift();
       if (number === undefined) {
+        sayAll();
         await once(port, 'message');
         continue;
       }
@@ -91,7 +101,10 @@ class Reader {
         hasRead = parcel.pieces.length > 0 || parcel.hops.length > 0;
       // What was read before a fault goes first.
       if (hasRead) this.send(number, parcel);
-      else free.unshift(number);
+      else {
+        free.unshift(number);
+        sayAll();
+      }
       if (fault !== null) this.pass(fault.error);
       else if (hasRead) await turn();
       else if (this.isIdle()) return;
@@ -147,7 +160,7 @@ class Reader {
       this.lookedAt = now;
     }
     this.wasIdle = false;
-    say({
+    unsaid.push({
       kind: 'parcel',
       parcel: number,
       records: parcel.records.count,
@@ -158,6 +171,8 @@ class Reader {
       columns: this.changed(number, parcel),
       caughtUp: this.caughtUp,
     });
+    // One that is not full is all that there was.
+    if (!parcel.isFull || unsaid.length === TOGETHER) sayAll();
   }
 
   /** The parcel's columns when some of them are others than those that the shard's thread has. */

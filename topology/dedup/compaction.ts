@@ -1,7 +1,7 @@
 /**
- * Makes parts of a cold hour, so that one question reads one part. The hour is dealt out by lane b in one go (some 20 ns an
- * entry); the parts are then written over as many commits as the budget wants. Until the last of them, which switches the manifest,
- * the hour is answered from what it had before; a job that is cut off leaves parts of a gen that nobody names.
+ * Makes parts of a cold hour that stands in many small segments, so that one question reads one part. The hour is dealt out by lane b in
+ * one go (some 20 ns an entry); the parts are then written over as many commits as the budget wants. Until the last of them, which switches
+ * the manifest, the hour is answered from what it had before; a job that is cut off leaves parts of a gen that nobody names.
  */
 import type { StoreBatch } from '../../state/store.ts';
 import { ENTRY_BYTES, ENTRY_WORDS } from './entries.ts';

@@ -55,6 +55,8 @@ interface Process {
   readonly bytes: number;
 }
 
+const isEngine = (p: Process): boolean => p.words.includes('engine-child');
+
 export class LiveRun {
   private readonly words: readonly string[];
   private readonly data: string;
@@ -94,11 +96,12 @@ export class LiveRun {
     this.start();
   }
 
-  /** What run and engine have in memory now. */
+  /** What run and engine have in memory now. Where npm's Node is Tally's own, the launcher is the run. */
   bytes(): number {
     const launcher = this.command?.child.pid,
-      all = this.processes();
-    return all.filter((p) => p.pid !== launcher || all.length === 1).reduce((sum, p) => sum + p.bytes, 0);
+      all = this.processes(),
+      isApart = all.some((p) => p.pid !== launcher && !isEngine(p));
+    return all.filter((p) => p.pid !== launcher || !isApart).reduce((sum, p) => sum + p.bytes, 0);
   }
 
   /** An orderly end, or the bluntest. */
@@ -114,7 +117,6 @@ export class LiveRun {
 
   private find(victim: 'run' | 'engine'): number | undefined {
     const launcher = this.command?.child.pid,
-      isEngine = (p: Process): boolean => p.words.includes('engine-child'),
       all = this.processes();
     if (victim === 'engine') return all.find(isEngine)?.pid;
     const runs = all.filter((p) => !isEngine(p));

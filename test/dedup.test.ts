@@ -198,15 +198,7 @@ describe('dedup', () => {
 
   it('compacts in one commit hours that are in memory and hours that are not, under the tightest bound', () => {
     const store = new MemoryStore(),
-      tuning = {
-        partEntries: 8,
-        segmentEntries: 8,
-        coldAfterHours: 2,
-        compactBytes: 0,
-        segmentFill: Infinity,
-        segmentsMax: 0,
-        segmentsBesideParts: 5,
-      };
+      tuning = { ...SMALL.tuning, chunkBits: 16, compactBytes: 0 };
     let dedup = make(store, 30 * DAY, { memoryBytesMax: 1e9, tuning });
     const hours = (from: number, to: number, first: number) =>
       Array.from({ length: (to - from) * 40 }, (_, i) => ({ id: first + i, time: (from + Math.floor(i / 40)) * HOUR, fp: 1 }));
@@ -290,16 +282,7 @@ describe('an hour with more identities than fit into memory', () => {
 
 it('misses no identity of an hour that is due for other parts while the directory is made anew', () => {
   const store = new MemoryStore(),
-    tuning = {
-      partEntries: 8,
-      segmentEntries: 8,
-      chunkBits: 4,
-      coldAfterHours: 2,
-      compactBytes: 1e6,
-      segmentFill: Infinity,
-      segmentsMax: 0,
-      segmentsBesideParts: 5,
-    },
+    tuning = { ...SMALL.tuning, compactBytes: 1e6 },
     dedup = make(store, 30 * DAY, { directorySlots: 4096, tuning }),
     of = (hour: number, from: number, count: number) =>
       Array.from({ length: count }, (_, i) => ({ id: from + i, time: hour * HOUR, fp: 1 }));

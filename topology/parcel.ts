@@ -1,7 +1,7 @@
 /**
  * What the intake hands to the shard: the records of one or more whole batches in the order in which they count, the events that the gates
  * made of them, and what the gates turned away. A parcel is filled, taken and filled again; its memory may be shared, so that one thread
- * fills while another takes. It is full at some thousand records or a MiB; a batch that is larger makes it grow.
+ * fills while another takes. It is full at some thousand records or two MiB; a batch that is larger makes it grow.
  */
 import { EventColumns } from './batch.ts';
 import type { Gate, Rejection } from './batch.ts';

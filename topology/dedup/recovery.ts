@@ -38,7 +38,8 @@ export function recover(
 ): boolean {
   let hour: Hour | null = null,
     seen = 0,
-    partsSeen = 0;
+    partsSeen = 0,
+    total = 0;
   const settle = (): void => {
     if (hour === null) return;
     if (partsSeen !== hour.parts || seen !== hour.identities())
@@ -48,7 +49,10 @@ export function recover(
     const rows = store.range(from, IDENTITIES_TO, PAGE);
     for (const [key, value] of rows) {
       const k = readIdentityKey(key);
-      if (k.hour === TOTAL_HOUR) continue;
+      if (k.hour === TOTAL_HOUR) {
+        total = decodeTotal(value);
+        continue;
+      }
       if (k.hour < firstLive) {
         identities.discard(key);
         continue;
@@ -79,7 +83,6 @@ export function recover(
     from = Buffer.concat([rows.at(-1)![0], Buffer.alloc(1)]);
   }
   settle();
-  const total = storedTotal(store);
   if (identities.total() !== total) throw new Error(`there are ${identities.total()} identities in the store, not ${total}`);
   return true;
 }
